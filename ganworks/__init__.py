@@ -1,0 +1,106 @@
+"""ganworks: generators, projection, directions and superresolution in plain PyTorch.
+
+`import ganworks` is cheap: neither torch nor Django is loaded until a name below is first used (PEP 562).
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ganworks.components import Basis, open_basis, principal_components
+    from ganworks.devices import choose_device, inference_threads
+    from ganworks.edits import Edit, apply_edits, layer_ranges
+    from ganworks.errors import (
+        BasisMismatch,
+        BasisNotFound,
+        CheckpointError,
+        DeviceNotFound,
+        GanworksError,
+        GeneratorNotFound,
+        InvalidInput,
+        NotFound,
+        OutOfMemory,
+        Stopped,
+        UpscalerNotFound,
+    )
+    from ganworks.generator import Generator, open_generator
+    from ganworks.images import to_image, to_tensor
+    from ganworks.library import GeneratorInfo, Library, UpscalerInfo
+    from ganworks.perceptual import Critic
+    from ganworks.projection import Projection, ProjectionStep, project
+    from ganworks.superresolution import Upscaler, open_upscaler
+
+_HOMES = {
+    "components": ("Basis", "open_basis", "principal_components"),
+    "devices": ("choose_device", "inference_threads"),
+    "edits": ("Edit", "apply_edits", "layer_ranges"),
+    "errors": (
+        "BasisMismatch",
+        "BasisNotFound",
+        "CheckpointError",
+        "DeviceNotFound",
+        "GanworksError",
+        "GeneratorNotFound",
+        "InvalidInput",
+        "NotFound",
+        "OutOfMemory",
+        "Stopped",
+        "UpscalerNotFound",
+    ),
+    "generator": ("Generator", "open_generator"),
+    "images": ("to_image", "to_tensor"),
+    "library": ("GeneratorInfo", "Library", "UpscalerInfo"),
+    "perceptual": ("Critic",),
+    "projection": ("Projection", "ProjectionStep", "project"),
+    "superresolution": ("Upscaler", "open_upscaler"),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Basis",
+    "BasisMismatch",
+    "BasisNotFound",
+    "CheckpointError",
+    "Critic",
+    "DeviceNotFound",
+    "Edit",
+    "GanworksError",
+    "Generator",
+    "GeneratorInfo",
+    "GeneratorNotFound",
+    "InvalidInput",
+    "Library",
+    "NotFound",
+    "OutOfMemory",
+    "Projection",
+    "ProjectionStep",
+    "Stopped",
+    "Upscaler",
+    "UpscalerInfo",
+    "UpscalerNotFound",
+    "apply_edits",
+    "choose_device",
+    "inference_threads",
+    "layer_ranges",
+    "open_basis",
+    "open_generator",
+    "open_upscaler",
+    "principal_components",
+    "project",
+    "to_image",
+    "to_tensor",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the module that a public name lives in, when the name is first used."""
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module 'ganworks' has no attribute {name!r}")
+    value = getattr(import_module(f"ganworks.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME_OF})

@@ -1,0 +1,306 @@
+"""The StyleGAN2 generator with skip connections, in plain PyTorch.
+
+Source: Karras et al., "Analyzing and Improving the Image Quality of StyleGAN" (arXiv 1912.04958), with the mapping
+network of "A Style-Based Generator Architecture" (arXiv 1812.04948). State-dict keys are those of the public
+StyleGAN2-ADA checkpoints, so their tensors load unchanged.
+
+Shapes: N pictures, Z = z_dim, W = w_dim, L = num_ws, C channels at resolution r. Each modulated convolution is
+computed as `conv(x * style) * demodulation` with one weight shared by the batch, which is an ordinary convolution
+and differentiable twice (path-length and R1 penalties need that).
+"""
+
+import math
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+NOISE_MODES = ("const", "random", "none")
+LEAKY_SLOPE = 0.2
+SQRT_2 = math.sqrt(2)
+
+
+def layers_for(resolution: int) -> int:
+    """The number of style rows (num_ws) at a resolution: two for 4x4 and two more for each doubling."""
+    return 2 * int(math.log2(resolution)) - 2
+
+
+def channels_at(resolution: int, channel_base: int, channel_max: int) -> int:
+    """The width of the feature maps at a resolution."""
+    return min(channel_base // resolution, channel_max)
+
+
+def blur_filter() -> Tensor:
+    """The 4x4 binomial low-pass filter, of sum 1."""
+    taps = torch.tensor([1.0, 3.0, 3.0, 1.0])
+    return torch.outer(taps, taps) / 64
+
+
+def normalize(x: Tensor) -> Tensor:
+    """Scale each row of [N, D] to a mean square of 1."""
+    return x * (x.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
+
+
+def filter_after_transpose(x: Tensor, taps: Tensor) -> Tensor:
+    """Low-pass [N, C, 2H+1, 2W+1] to [N, C, 2H, 2W], with gain 4 for the zeros that the stride put in."""
+    channels = x.shape[1]
+    kernel = (taps * 4).to(x.dtype).expand(channels, 1, *taps.shape)
+    return F.conv2d(x, kernel, padding=1, groups=channels)
+
+
+def upsample_image(x: Tensor, taps: Tensor) -> Tensor:
+    """Double the size of [N, C, H, W] with zero insertion and the low-pass filter."""
+    kernel = (taps * 4).to(x.dtype).expand(x.shape[1], 1, *taps.shape)
+    return F.conv_transpose2d(x, kernel, stride=2, padding=1, groups=x.shape[1])
+
+
+class FullyConnected(nn.Module):
+    """A linear layer with equalised learning rate: weights are drawn from N(0, 1) and scaled when used."""
+
+    def __init__(self, inputs: int, outputs: int, *, lr_multiplier: float = 1.0, bias: float = 0.0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs) / lr_multiplier)
+        self.bias = nn.Parameter(torch.full((outputs,), float(bias)))
+        self.weight_gain = lr_multiplier / math.sqrt(inputs)
+        self.bias_gain = lr_multiplier
+
+    def forward(self, x: Tensor) -> Tensor:  # [N, inputs] -> [N, outputs]
+        return F.linear(x, self.weight * self.weight_gain, self.bias * self.bias_gain)
+
+
+class MappingNetwork(nn.Module):
+    """z (and a class) to w: normalise, then `num_layers` leaky layers that learn slowly."""
+
+    w_avg: Tensor
+
+    def __init__(
+        self, z_dim: int, c_dim: int, w_dim: int, num_ws: int, num_layers: int = 8, lr_multiplier: float = 0.01
+    ) -> None:
+        super().__init__()
+        self.z_dim, self.c_dim, self.w_dim = z_dim, c_dim, w_dim
+        self.num_ws, self.num_layers = num_ws, num_layers
+        if c_dim:
+            self.embed = FullyConnected(c_dim, w_dim)
+        width = z_dim + (w_dim if c_dim else 0)
+        for index in range(num_layers):
+            setattr(self, f"fc{index}", FullyConnected(width, w_dim, lr_multiplier=lr_multiplier))
+            width = w_dim
+        self.register_buffer("w_avg", torch.zeros(w_dim))
+
+    def map_to_w(self, z: Tensor, c: Tensor | None = None) -> Tensor:
+        """[N, Z] and, for a conditional generator, [N, c_dim] -> [N, W], not truncated."""
+        x = normalize(z)
+        if self.c_dim:
+            if c is None:
+                raise ValueError("This generator needs a class for each latent.")
+            x = torch.cat([x, normalize(self.embed(c))], dim=1)
+        for index in range(self.num_layers):
+            x = F.leaky_relu(getattr(self, f"fc{index}")(x), LEAKY_SLOPE) * SQRT_2
+        return x
+
+    def forward(
+        self,
+        z: Tensor,
+        c: Tensor | None = None,
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+    ) -> Tensor:
+        """[N, Z] -> [N, L, W]; the first `truncation_cutoff` rows (all if None) move toward the mean."""
+        ws = self.map_to_w(z, c).unsqueeze(1).repeat(1, self.num_ws, 1)
+        if truncation_psi == 1:
+            return ws
+        cutoff = self.num_ws if truncation_cutoff is None else truncation_cutoff
+        return torch.cat([self.w_avg.lerp(ws[:, :cutoff], truncation_psi), ws[:, cutoff:]], dim=1)
+
+
+class SynthesisLayer(nn.Module):
+    """A modulated and demodulated 3x3 convolution, noise, bias and a leaky rectifier; `up` doubles the size."""
+
+    noise_const: Tensor
+    resample_filter: Tensor
+
+    def __init__(
+        self, inputs: int, outputs: int, w_dim: int, resolution: int, *, up: bool, conv_clamp: float | None
+    ) -> None:
+        super().__init__()
+        self.resolution, self.up, self.conv_clamp = resolution, up, conv_clamp
+        self.affine = FullyConnected(w_dim, inputs, bias=1.0)
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, 3, 3))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.noise_strength = nn.Parameter(torch.zeros([]))
+        self.register_buffer("noise_const", torch.randn(resolution, resolution))
+        self.register_buffer("resample_filter", blur_filter())
+
+    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None) -> Tensor:
+        """x [N, I, H, H], w [N, W], noise [r, r] or [N, 1, r, r] or None -> [N, O, r, r]."""
+        style = self.affine(w)  # [N, I]
+        energy = self.weight.square().sum(dim=(2, 3))  # [O, I]
+        demodulation = (style.square() @ energy.t() + 1e-8).rsqrt()  # [N, O]
+        x = self.convolve(x * style[:, :, None, None].to(x.dtype))
+        x = x * demodulation[:, :, None, None].to(x.dtype)
+        if noise is not None:
+            x = x + (noise * self.noise_strength).to(x.dtype)
+        x = F.leaky_relu(x + self.bias[:, None, None].to(x.dtype), LEAKY_SLOPE) * SQRT_2
+        return x if self.conv_clamp is None else x.clamp(-self.conv_clamp, self.conv_clamp)
+
+    def convolve(self, x: Tensor) -> Tensor:
+        if not self.up:
+            return F.conv2d(x, self.weight, padding=1)
+        x = F.conv_transpose2d(x, self.weight.transpose(0, 1), stride=2)  # [N, O, 2H+1, 2H+1]
+        return filter_after_transpose(x, self.resample_filter)
+
+
+class ToRGB(nn.Module):
+    """A modulated 1x1 convolution to colours: no demodulation, no noise, linear."""
+
+    def __init__(self, inputs: int, img_channels: int, w_dim: int, *, conv_clamp: float | None) -> None:
+        super().__init__()
+        self.conv_clamp = conv_clamp
+        self.affine = FullyConnected(w_dim, inputs, bias=1.0)
+        self.weight = nn.Parameter(torch.randn(img_channels, inputs, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(img_channels))
+        self.weight_gain = 1 / math.sqrt(inputs)
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        """x [N, I, r, r], w [N, W] -> [N, img_channels, r, r]."""
+        style = self.affine(w) * self.weight_gain  # [N, I]
+        weight = self.weight[:, :, 0, 0] * style[:, None, :]  # [N, img_channels, I]
+        x = torch.bmm(weight.to(x.dtype), x.flatten(2)).unflatten(2, x.shape[2:])
+        x = x + self.bias[:, None, None].to(x.dtype)
+        return x if self.conv_clamp is None else x.clamp(-self.conv_clamp, self.conv_clamp)
+
+
+class SynthesisBlock(nn.Module):
+    """All that happens at one resolution: (conv0 up), conv1, and colours added to the picture so far."""
+
+    resample_filter: Tensor
+
+    def __init__(
+        self, inputs: int, outputs: int, w_dim: int, resolution: int, img_channels: int, conv_clamp: float | None
+    ) -> None:
+        super().__init__()
+        self.resolution = resolution
+        self.register_buffer("resample_filter", blur_filter())
+        if resolution == 4:
+            self.const = nn.Parameter(torch.randn(outputs, 4, 4))
+        else:
+            self.conv0 = SynthesisLayer(inputs, outputs, w_dim, resolution, up=True, conv_clamp=conv_clamp)
+        self.conv1 = SynthesisLayer(outputs, outputs, w_dim, resolution, up=False, conv_clamp=conv_clamp)
+        self.torgb = ToRGB(outputs, img_channels, w_dim, conv_clamp=conv_clamp)
+
+    def layers(self) -> list[tuple[str, SynthesisLayer]]:
+        """The convolutions that take noise, in order."""
+        names = ("conv1",) if self.resolution == 4 else ("conv0", "conv1")
+        return [(name, getattr(self, name)) for name in names]
+
+
+class SynthesisNetwork(nn.Module):
+    """ws [N, L, W] to a picture [N, img_channels, resolution, resolution], about [-1, 1]."""
+
+    def __init__(
+        self,
+        w_dim: int,
+        resolution: int,
+        img_channels: int = 3,
+        channel_base: int = 32768,
+        channel_max: int = 512,
+        conv_clamp: float | None = None,
+    ) -> None:
+        super().__init__()
+        if resolution < 4 or resolution & (resolution - 1):
+            raise ValueError("The resolution must be a power of two of at least 4.")
+        self.w_dim, self.resolution, self.img_channels = w_dim, resolution, img_channels
+        self.num_ws = layers_for(resolution)
+        self.block_resolutions = [2**power for power in range(2, int(math.log2(resolution)) + 1)]
+        inputs = 0
+        for r in self.block_resolutions:
+            outputs = channels_at(r, channel_base, channel_max)
+            setattr(self, f"b{r}", SynthesisBlock(inputs, outputs, w_dim, r, img_channels, conv_clamp))
+            inputs = outputs
+
+    def blocks(self) -> list[SynthesisBlock]:
+        return [getattr(self, f"b{r}") for r in self.block_resolutions]
+
+    def noise_buffers(self) -> dict[str, Tensor]:
+        """The stored noise maps: "b8.conv0.noise_const" -> [8, 8], and so on."""
+        return {
+            f"b{block.resolution}.{name}.noise_const": layer.noise_const
+            for block in self.blocks()
+            for name, layer in block.layers()
+        }
+
+    def forward(
+        self,
+        ws: Tensor,
+        noise_mode: str = "const",
+        noise: Mapping[str, Tensor] | None = None,
+        random: torch.Generator | None = None,
+    ) -> Tensor:
+        """
+        ws: [N, L, W]. noise_mode: "const" uses the stored maps, "random" draws new ones (from `random`), "none"
+        none. noise: maps that replace stored ones in mode "const", by name as in `noise_buffers()`, each
+        [r, r] or [N, 1, r, r].
+        """
+        if noise_mode not in NOISE_MODES:
+            raise ValueError(f"The noise mode must be one of {', '.join(NOISE_MODES)}.")
+        noise = noise or {}
+        picture: Tensor | None = None
+        x = self.b4.const.expand(ws.shape[0], -1, -1, -1)  # [N, C, 4, 4]
+        row = 0  # a block's colours and the next block's conv0 share a row of ws
+        for block in self.blocks():
+            for name, layer in block.layers():
+                key = f"b{block.resolution}.{name}.noise_const"
+                x = layer(x, ws[:, row], self._noise(layer, noise_mode, noise.get(key), ws, random))
+                row += 1
+            colors = block.torgb(x, ws[:, row])
+            picture = colors if picture is None else upsample_image(picture, block.resample_filter) + colors
+        assert picture is not None
+        return picture
+
+    @staticmethod
+    def _noise(
+        layer: SynthesisLayer, mode: str, given: Tensor | None, ws: Tensor, random: torch.Generator | None
+    ) -> Tensor | None:
+        if mode == "none":
+            return None
+        if mode == "random":
+            size = (ws.shape[0], 1, layer.resolution, layer.resolution)
+            return torch.randn(size, generator=random, device=ws.device)
+        return layer.noise_const if given is None else given
+
+
+class Generator(nn.Module):
+    """The whole generator: `mapping` (z to w) and `synthesis` (w to a picture)."""
+
+    def __init__(
+        self,
+        z_dim: int,
+        w_dim: int,
+        resolution: int,
+        c_dim: int = 0,
+        img_channels: int = 3,
+        num_layers: int = 8,
+        channel_base: int = 32768,
+        channel_max: int = 512,
+        lr_multiplier: float = 0.01,
+        conv_clamp: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.z_dim, self.w_dim, self.c_dim = z_dim, w_dim, c_dim
+        self.resolution, self.img_channels = resolution, img_channels
+        self.synthesis = SynthesisNetwork(w_dim, resolution, img_channels, channel_base, channel_max, conv_clamp)
+        self.num_ws = self.synthesis.num_ws
+        self.mapping = MappingNetwork(z_dim, c_dim, w_dim, self.num_ws, num_layers, lr_multiplier)
+
+    def forward(
+        self,
+        z: Tensor,
+        c: Tensor | None = None,
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+        noise_mode: str = "const",
+    ) -> Tensor:
+        """[N, Z] -> [N, img_channels, resolution, resolution]."""
+        pictures: Tensor = self.synthesis(self.mapping(z, c, truncation_psi, truncation_cutoff), noise_mode)
+        return pictures
