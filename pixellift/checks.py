@@ -1,0 +1,1 @@
+"""System checks: a setting that cannot work is named before anything starts."""

@@ -1,0 +1,74 @@
+"""Readers for the environment. Every knob an operator can turn is named in `settings.py` through these."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+MEBIBYTE = 1024 * 1024
+
+
+class BadSetting(Exception):
+    """A setting that cannot work. The message is one sentence that says what to mend."""
+
+
+def text(name: str, default: str = "") -> str:
+    return os.environ.get(name, "").strip() or default
+
+
+def flag(name: str, default: bool = False) -> bool:
+    value = text(name).lower()
+    if not value:
+        return default
+    if value in {"1", "true", "yes", "on"}:
+        return True
+    if value in {"0", "false", "no", "off"}:
+        return False
+    raise BadSetting(f"{name} is {value!r}, but it must be 1 or 0.")
+
+
+def whole(name: str, default: int, *, minimum: int = 0) -> int:
+    value = text(name)
+    if not value:
+        return default
+    try:
+        number = int(value)
+    except ValueError:
+        raise BadSetting(f"{name} is {value!r}, but it must be a whole number.") from None
+    if number < minimum:
+        raise BadSetting(f"{name} is {number}, but it must be at least {minimum}.")
+    return number
+
+
+def words(name: str, default: str = "") -> list[str]:
+    return [word.strip() for word in text(name, default).split(",") if word.strip()]
+
+
+def secret_key(folder: Path) -> str:
+    """SECRET_KEY from the environment, or from `folder`, where it is made once and kept readable by its owner only."""
+    given = text("SECRET_KEY")
+    if given:
+        return given
+    path = folder / "secret_key"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            return _kept_secret(path)
+        with os.fdopen(handle, "w") as stream:
+            key = secrets.token_urlsafe(64)
+            stream.write(key)
+        return key
+    except OSError as error:
+        raise BadSetting(
+            f"The folder {folder} (DATA_DIR) cannot be written ({error.strerror}): give it to this user or choose another."
+        ) from error
+
+
+def _kept_secret(path: Path) -> str:
+    key = path.read_text().strip()
+    if len(key) < 50:
+        raise BadSetting(f"The file {path} does not hold a usable secret key: delete it, and a new one is made.")
+    return key

@@ -1,0 +1,121 @@
+"""Doing: the job row, which is the truth about every piece of durable work."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import models
+from django.db.models import F, Q
+from django.utils import timezone
+
+from accounts.models import User
+from gallery.models import Image, SavedImage
+
+
+class Operation(models.TextChoices):
+    RANDOM = "random", "Generate pictures"
+    PROJECT = "project", "Project"
+    SAVE = "save", "Save"
+    UPSCALE = "upscale", "Enlarge"
+
+
+class State(models.TextChoices):
+    QUEUED = "queued", "Waiting"
+    RUNNING = "running", "Running"
+    SUCCEEDED = "succeeded", "Done"
+    FAILED = "failed", "Failed"
+    CANCELED = "canceled", "Canceled"
+
+
+ACTIVE = (State.QUEUED, State.RUNNING)
+FINISHED = (State.SUCCEEDED, State.FAILED, State.CANCELED)
+
+
+class JobQuerySet(models.QuerySet["Job"]):
+    def visible_to(self, user: object) -> JobQuerySet:
+        return self.filter(user=user)
+
+    def active(self) -> JobQuerySet:
+        return self.filter(state__in=ACTIVE)
+
+    def claimable(self) -> JobQuerySet:
+        """Waiting jobs, and running ones whose worker let the lease run out."""
+        return self.filter(Q(state=State.QUEUED) | Q(state=State.RUNNING, lease_until__lt=timezone.now()))
+
+    def claim(self, pk: uuid.UUID, token: uuid.UUID) -> bool:
+        """Take the job for the worker that holds `token`. False: another was faster, or it is over."""
+        now = timezone.now()
+        return bool(
+            self.claimable()
+            .filter(pk=pk, attempt__lt=settings.JOB_ATTEMPTS)
+            .update(
+                state=State.RUNNING,
+                lease_token=token,
+                lease_until=now + timedelta(seconds=settings.JOB_LEASE_SECONDS),
+                attempt=F("attempt") + 1,
+                started_at=now,
+                sequence=F("sequence") + 1,
+            )
+        )
+
+    def held(self, pk: uuid.UUID, token: uuid.UUID) -> JobQuerySet:
+        """The job, as long as the worker with `token` still holds it: every write of a worker goes through here."""
+        return self.filter(pk=pk, state=State.RUNNING, lease_token=token)
+
+
+class Job(models.Model):
+    """One piece of durable work.
+
+    States, and the only moves between them::
+
+        queued -> running -> succeeded
+                          -> failed
+                          -> canceled
+        queued -> canceled
+        running -> queued      (released: the worker stopped, or failed for an unknown reason, and attempts are left)
+
+    Every move is a conditional update whose row count is looked at. `sequence` grows with each change that a
+    watcher could see, so that a page can ignore news that is older than what it shows.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="jobs")
+    operation = models.CharField(max_length=20, choices=Operation.choices)
+    params = models.JSONField(default=dict)
+    image = models.ForeignKey(Image, on_delete=models.CASCADE, null=True, blank=True, related_name="jobs")
+    saved_image = models.ForeignKey(SavedImage, on_delete=models.CASCADE, null=True, blank=True, related_name="jobs")
+    state = models.CharField(max_length=10, choices=State.choices, default=State.QUEUED)
+    progress = models.FloatField(default=0.0, help_text="0 to 1")
+    stage = models.CharField(max_length=80, blank=True, help_text="What it does now, in words for the member.")
+    attempt = models.PositiveSmallIntegerField(default=0)
+    sequence = models.PositiveIntegerField(default=0)
+    lease_token = models.UUIDField(null=True, blank=True, editable=False)
+    lease_until = models.DateTimeField(null=True, blank=True, editable=False)
+    cancel_requested = models.BooleanField(default=False)
+    keep_partial = models.BooleanField(default=False, help_text="Stop and keep what was found so far.")
+    retry_of = models.ForeignKey("self", on_delete=models.SET_NULL, null=True, blank=True, related_name="retries")
+    preview = models.BinaryField(null=True, blank=True, editable=False, help_text="The picture as it converges (WebP).")
+    error = models.CharField(max_length=300, blank=True)
+    result: models.JSONField[Any, Any] = models.JSONField(default=dict, blank=True)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    started_at = models.DateTimeField(null=True, blank=True, editable=False)
+    finished_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    objects = JobQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-created_at", "-id"]
+        indexes = [
+            models.Index("state", "created_at", name="job_waiting", condition=Q(state__in=["queued", "running"])),
+            models.Index("user", "-created_at", "-id", name="job_newest_of_member"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_operation_display()} ({self.get_state_display()})"
+
+    @property
+    def is_active(self) -> bool:
+        return self.state in ACTIVE
