@@ -1,0 +1,70 @@
+"""What all tests share: a fixed cast (alice owns, ben is a stranger, mo moderates), clients, and a place for files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from django.core.cache import cache
+from django.test import Client
+from pytest_django import Settings
+
+from accounts.models import User
+
+PASSWORD = "correct-horse-9"
+ClientOf = Callable[[User], Client]
+
+
+@pytest.fixture(autouse=True)
+def quick_passwords(settings: Settings) -> None:
+    """Argon2 is slow on purpose; a test that is about hashing puts it back."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture(autouse=True)
+def media(settings: Settings, tmp_path: Path) -> Path:
+    """Each test has a media folder of its own."""
+    folder = tmp_path / "media"
+    settings.MEDIA_ROOT = folder
+    settings.STORAGES = {
+        **settings.STORAGES,
+        "default": {"BACKEND": "gallery.storage.OverwritingStorage", "OPTIONS": {"location": str(folder)}},
+    }
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def empty_cache() -> None:
+    """No test is throttled for what another one did."""
+    cache.clear()
+
+
+@pytest.fixture
+def alice(db: None) -> User:
+    """The member whose things are looked at."""
+    return User.objects.create_user("alice", "alice@example.com", PASSWORD)
+
+
+@pytest.fixture
+def ben(db: None) -> User:
+    """A stranger: signed in, and owner of nothing that alice has."""
+    return User.objects.create_user("ben", "ben@example.com", PASSWORD)
+
+
+@pytest.fixture
+def mo(db: None) -> User:
+    """A moderator who may do everything in the admin."""
+    return User.objects.create_superuser("mo", "mo@example.com", PASSWORD)
+
+
+@pytest.fixture
+def client_of() -> ClientOf:
+    """A client that is signed in as a given user: `client_of(alice).get(...)`."""
+
+    def sign_in(user: User) -> Client:
+        client = Client()
+        client.force_login(user, backend="accounts.backends.NameOrEmailBackend")
+        return client
+
+    return sign_in
