@@ -115,6 +115,15 @@ class Image(Picture):
     truncation_psi = models.FloatField(default=1.0)
     class_index = models.PositiveIntegerField(null=True, blank=True)
     crop = models.JSONField(null=True, blank=True, help_text="The square to project: x, y, size in pixels of the stored file.")
+    projection = models.ForeignKey(
+        "Projection",
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        editable=False,
+        related_name="+",
+        help_text="The one that the editor opens: the last that was asked for.",
+    )
 
     objects = ImageQuerySet.as_manager()
 

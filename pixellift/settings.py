@@ -6,6 +6,7 @@ Full: DATABASE_URL, REDIS_URL and MEDIA_S3_BUCKET name the services that take th
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,7 @@ SILENCED_SYSTEM_CHECKS = [] if HTTPS else ["security.W004", "security.W008", "se
 
 INSTALLED_APPS = [
     "daphne",
+    "django_dramatiq",
     "pixellift.apps.PixelLiftConfig",
     "transforms.apps.TransformsConfig",
     "gallery.apps.GalleryConfig",
@@ -161,6 +163,7 @@ DRAMATIQ_BROKER = {
         "dramatiq.middleware.Callbacks",
         "dramatiq.middleware.Retries",
         "django_dramatiq.middleware.DbConnectionsMiddleware",
+        "transforms.broker.StopJobs",
     ],
 }
 CHANNEL_LAYERS = {
@@ -290,6 +293,9 @@ ENGINE_MEMORY_BYTES = env.whole("ENGINE_MEMORY_MEBIBYTES", 2048, minimum=64) * e
 EMBEDDED_WORKER_THREADS = env.whole("EMBEDDED_WORKER_THREADS", 1, minimum=1)
 JOB_LEASE_SECONDS = env.whole("JOB_LEASE_SECONDS", 30, minimum=2)
 JOB_ATTEMPTS = 3
+# In the one process of embedded mode jobs leave a core to the pages and previews, and yield to them (0: as torch decides).
+ENGINE_JOB_THREADS = env.whole("ENGINE_JOB_THREADS", 0 if REDIS_URL else max(1, (os.cpu_count() or 2) - 1))
+ENGINE_JOB_NICE = env.whole("ENGINE_JOB_NICE", 0 if REDIS_URL else 10)
 
 # --- Language, time, logs ------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import F, OuterRef, Q, Subquery
 from django.utils import timezone
 
 from accounts.models import User
@@ -41,16 +41,44 @@ class JobQuerySet(models.QuerySet["Job"]):
     def active(self) -> JobQuerySet:
         return self.filter(state__in=ACTIVE)
 
+    def expired(self) -> JobQuerySet:
+        """Running jobs whose worker let the lease run out."""
+        return self.filter(state=State.RUNNING, lease_until__lt=timezone.now())
+
     def claimable(self) -> JobQuerySet:
-        """Waiting jobs, and running ones whose worker let the lease run out."""
-        return self.filter(Q(state=State.QUEUED) | Q(state=State.RUNNING, lease_until__lt=timezone.now()))
+        """Waiting jobs, and running ones whose worker let the lease run out, with attempts left."""
+        return self.filter(
+            Q(state=State.QUEUED) | Q(state=State.RUNNING, lease_until__lt=timezone.now()),
+            attempt__lt=settings.JOB_ATTEMPTS,
+        )
+
+    def exhausted(self) -> JobQuerySet:
+        """Jobs that may not be tried again and that nobody works on."""
+        return self.filter(
+            Q(state=State.QUEUED) | Q(state=State.RUNNING, lease_until__lt=timezone.now()),
+            attempt__gte=settings.JOB_ATTEMPTS,
+        )
+
+    def next_fair(self) -> Job | None:
+        """The oldest claimable job of the member who was served longest ago (round-robin between members)."""
+        waiting = self.claimable()
+        members = waiting.order_by().values_list("user_id", flat=True).distinct()
+        turns = Job.objects.filter(user=OuterRef("pk"), started_at__isnull=False).order_by("-started_at")
+        next_member = (
+            User.objects.filter(pk__in=list(members))
+            .annotate(served_at=Subquery(turns.values("started_at")[:1]))
+            .order_by(F("served_at").asc(nulls_first=True), "pk")
+            .values_list("pk", flat=True)
+            .first()
+        )
+        return waiting.filter(user=next_member).order_by("created_at", "id").first() if next_member else None
 
     def claim(self, pk: uuid.UUID, token: uuid.UUID) -> bool:
         """Take the job for the worker that holds `token`. False: another was faster, or it is over."""
         now = timezone.now()
         return bool(
             self.claimable()
-            .filter(pk=pk, attempt__lt=settings.JOB_ATTEMPTS)
+            .filter(pk=pk)
             .update(
                 state=State.RUNNING,
                 lease_token=token,
@@ -64,6 +92,36 @@ class JobQuerySet(models.QuerySet["Job"]):
     def held(self, pk: uuid.UUID, token: uuid.UUID) -> JobQuerySet:
         """The job, as long as the worker with `token` still holds it: every write of a worker goes through here."""
         return self.filter(pk=pk, state=State.RUNNING, lease_token=token)
+
+    def renew(self, pk: uuid.UUID, token: uuid.UUID) -> bool:
+        """Hold the job for another lease. False: it was taken over, or it is over."""
+        until = timezone.now() + timedelta(seconds=settings.JOB_LEASE_SECONDS)
+        return bool(self.held(pk, token).update(lease_until=until))
+
+    def release(self, pk: uuid.UUID, token: uuid.UUID, *, refund: bool = False) -> bool:
+        """Put a held job back into the queue. `refund`: the attempt does not count, since the job was not to blame."""
+        return bool(
+            self.held(pk, token).update(
+                state=State.QUEUED,
+                lease_token=None,
+                lease_until=None,
+                stage="",
+                progress=0.0,
+                attempt=F("attempt") - 1 if refund else F("attempt"),
+                sequence=F("sequence") + 1,
+            )
+        )
+
+    def finish(self, state: State, **fields: Any) -> int:
+        """Move the jobs of this query, which must be active ones, to a terminal state."""
+        return self.active().update(
+            state=state,
+            lease_token=None,
+            lease_until=None,
+            finished_at=timezone.now(),
+            sequence=F("sequence") + 1,
+            **fields,
+        )
 
 
 class Job(models.Model):
@@ -91,13 +149,14 @@ class Job(models.Model):
     progress = models.FloatField(default=0.0, help_text="0 to 1")
     stage = models.CharField(max_length=80, blank=True, help_text="What it does now, in words for the member.")
     attempt = models.PositiveSmallIntegerField(default=0)
-    sequence = models.PositiveIntegerField(default=0)
+    sequence = models.PositiveIntegerField(default=1)
     lease_token = models.UUIDField(null=True, blank=True, editable=False)
     lease_until = models.DateTimeField(null=True, blank=True, editable=False)
     cancel_requested = models.BooleanField(default=False)
     keep_partial = models.BooleanField(default=False, help_text="Stop and keep what was found so far.")
     retry_of = models.ForeignKey("self", on_delete=models.SET_NULL, null=True, blank=True, related_name="retries")
     preview = models.BinaryField(null=True, blank=True, editable=False, help_text="The picture as it converges (WebP).")
+    preview_at = models.DateTimeField(null=True, blank=True, editable=False, help_text="When the preview was drawn.")
     error = models.CharField(max_length=300, blank=True)
     result: models.JSONField[Any, Any] = models.JSONField(default=dict, blank=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -111,6 +170,7 @@ class Job(models.Model):
         indexes = [
             models.Index("state", "created_at", name="job_waiting", condition=Q(state__in=["queued", "running"])),
             models.Index("user", "-created_at", "-id", name="job_newest_of_member"),
+            models.Index("user", "-started_at", name="job_last_turn_of_member"),
         ]
 
     def __str__(self) -> str:
@@ -119,3 +179,7 @@ class Job(models.Model):
     @property
     def is_active(self) -> bool:
         return self.state in ACTIVE
+
+    @property
+    def has_preview(self) -> bool:
+        return self.preview_at is not None

@@ -1,0 +1,40 @@
+"""Dramatiq's parts that are ours: the broker of embedded mode, and the middleware that stops jobs in time."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict, deque
+from typing import Any
+
+from dramatiq import Broker, Middleware, Worker
+from dramatiq.brokers.stub import StubBroker
+
+DEAD_LETTERS_KEPT = 20
+
+stopping = threading.Event()
+"""Set while this process stops its worker: running jobs are released between two steps."""
+
+
+class EmbeddedBroker(StubBroker):
+    """Dramatiq's in-memory broker. A message is only a doorbell, so nothing is lost when the process ends.
+
+    The stock broker keeps each failed message with its exception for ever; this one keeps the last few.
+    """
+
+    def __init__(self, middleware: list[Middleware] | None = None) -> None:
+        super().__init__(middleware=middleware)
+        self.dead_letters_by_queue = defaultdict(_bounded)
+
+
+def _bounded() -> Any:
+    return deque(maxlen=DEAD_LETTERS_KEPT)
+
+
+class StopJobs(Middleware):
+    """Asks running jobs to stop before a worker shuts down, so that they are released and not lost."""
+
+    def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
+        stopping.clear()
+
+    def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
+        stopping.set()
