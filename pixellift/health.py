@@ -1,0 +1,87 @@
+"""Is everything there that PixelLift needs? Asked by /readyz, by the system checks and before the server starts."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from django.core.cache import cache
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
+from django.db.utils import Error as DatabaseError
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one probe found. `text` is a full sentence for an operator."""
+
+    name: str
+    ok: bool
+    text: str
+
+
+class Unfit(Exception):
+    """A part cannot be used. The message says what to mend."""
+
+
+def readiness() -> list[Part]:
+    return [_ask(name, probe) for name, probe in PROBES.items()]
+
+
+def _ask(name: str, probe: Callable[[], str]) -> Part:
+    try:
+        return Part(name, ok=True, text=probe())
+    except Unfit as unfit:
+        return Part(name, ok=False, text=str(unfit))
+
+
+def database() -> str:
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+        executor = MigrationExecutor(connection)
+        pending = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    except DatabaseError as error:
+        raise Unfit(f"The database does not answer ({_first_line(error)}): check DATABASE_URL.") from error
+    if pending:
+        raise Unfit("The database is behind the code: run `manage.py migrate`.")
+    return "The database answers and is up to date."
+
+
+def storage() -> str:
+    name = f"probes/{secrets.token_hex(8)}"
+    try:
+        kept = default_storage.save(name, ContentFile(b"probe"))
+        default_storage.delete(kept)
+    except Exception as error:
+        raise Unfit(
+            f"Pictures cannot be stored ({_first_line(error)}): check the media folder, or the bucket."
+        ) from error
+    return "Pictures can be stored."
+
+
+def shared_cache() -> str:
+    value = secrets.token_hex(8)
+    try:
+        cache.set("readyz", value, timeout=10)
+        kept = cache.get("readyz") is not None
+    except Exception as error:
+        raise Unfit(f"The cache does not answer ({_first_line(error)}): check REDIS_URL.") from error
+    if not kept:
+        raise Unfit("The cache forgets what it is given: check REDIS_URL.")
+    return "The cache answers."
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].strip().rstrip(".") if lines else type(error).__name__
+
+
+PROBES: dict[str, Callable[[], str]] = {
+    "database": database,
+    "storage": storage,
+    "cache": shared_cache,
+}

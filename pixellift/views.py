@@ -1,0 +1,87 @@
+"""The pages that belong to no app: the landing page, help, health, and what is shown when something goes wrong."""
+
+from __future__ import annotations
+
+import structlog
+from django.contrib.auth.decorators import login_not_required
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
+from django.template.loader import render_to_string
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from pixellift import health
+
+ERROR_TEXTS = {
+    400: "This request cannot be understood. Go back and try again.",
+    403: "You may not do this. If you were away for long, reload the page and try again.",
+    404: "There is nothing here. It may have been deleted, or it belongs to somebody else.",
+    500: "Something went wrong on our side. Try again; if it happens again, tell the operator the number below.",
+}
+
+
+@login_not_required
+@require_safe
+def landing(request: HttpRequest) -> HttpResponse:
+    return render(request, "site/landing.html")
+
+
+@login_not_required
+@require_safe
+def help_page(request: HttpRequest) -> HttpResponse:
+    return render(request, "site/help.html")
+
+
+@login_not_required
+@never_cache
+@require_safe
+def healthz(request: HttpRequest) -> HttpResponse:
+    """The process answers. Looks at nothing else, so that a slow database does not get it restarted."""
+    return HttpResponse("ok\n", content_type="text/plain")
+
+
+@login_not_required
+@never_cache
+@require_safe
+def readyz(request: HttpRequest) -> JsonResponse:
+    """Whether work can be done: one sentence for each part, and 503 when a part is missing."""
+    results = health.readiness()
+    ready = all(result.ok for result in results)
+    parts = {result.name: {"ok": result.ok, "text": result.text} for result in results}
+    return JsonResponse({"ready": ready, "parts": parts}, status=200 if ready else 503)
+
+
+@login_not_required
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return _error(request, 400)
+
+
+@login_not_required
+def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return _error(request, 403)
+
+
+@login_not_required
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return _error(request, 404)
+
+
+@login_not_required
+def server_error(request: HttpRequest) -> HttpResponse:
+    return _error(request, 500)
+
+
+def _error(request: HttpRequest, status: int) -> HttpResponse:
+    """JSON for programs, a page for people; plain text when even the page cannot be drawn."""
+    text = ERROR_TEXTS[status]
+    number = structlog.contextvars.get_contextvars().get("request_id", "")
+    if request.path.startswith("/api/"):
+        return JsonResponse({"detail": text, "request_id": number}, status=status)
+    context = {"status": status, "text": text, "request_id": number}
+    try:
+        # A 500 is drawn without the request: whatever broke may be what its context processors would ask for.
+        page = render_to_string(f"errors/{status}.html", context, request if status != 500 else None)
+    except Exception:
+        structlog.get_logger(__name__).exception("error page failed", status=status)
+        return HttpResponse(f"{text} {number}\n", status=status, content_type="text/plain")
+    return HttpResponse(page, status=status)
