@@ -9,6 +9,7 @@ from typing import Any, Self
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
+from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import User
@@ -22,6 +23,9 @@ class Status(models.TextChoices):
     RUNNING = "running", "Working"
     DONE = "done", "Done"
     FAILED = "failed", "Failed"
+
+
+ACTIVE = (Status.QUEUED, Status.RUNNING)
 
 
 def _folder(kind: str, owner: object, row: object, name: str) -> str:
@@ -88,6 +92,11 @@ class Picture(models.Model):
     def is_hidden(self) -> bool:
         return self.hidden_at is not None
 
+    @property
+    def version(self) -> str:
+        """Changes whenever a file of the row does: part of the files' addresses, so that browsers may keep them."""
+        return f"{self.sha256[:12]}{self.byte_size:x}"
+
 
 class ImageQuerySet(PictureQuerySet):
     pass
@@ -111,7 +120,7 @@ class Image(Picture):
     status_process = models.CharField(max_length=10, choices=Status.choices, default=Status.NONE)
     file = models.FileField(upload_to=image_path, blank=True, max_length=255)
     thumbnail = models.FileField(upload_to=image_path, blank=True, max_length=255)
-    seed = models.PositiveIntegerField(null=True, blank=True)
+    seed = models.PositiveBigIntegerField(null=True, blank=True)
     truncation_psi = models.FloatField(default=1.0)
     class_index = models.PositiveIntegerField(null=True, blank=True)
     crop = models.JSONField(null=True, blank=True, help_text="The square to project: x, y, size in pixels of the stored file.")
@@ -130,14 +139,24 @@ class Image(Picture):
     class Meta:
         ordering = ["-created_at", "-id"]
         indexes = [
-            models.Index("user", "-created_at", "-id", name="image_newest_of_member", condition=Q(deleted_at=None)),
-            models.Index("deleted_at", name="image_deleted", condition=Q(deleted_at__isnull=False)),
+            models.Index(fields=["user", "-created_at", "-id"], name="image_newest_of_member", condition=Q(deleted_at=None)),
+            models.Index(fields=["deleted_at"], name="image_deleted", condition=Q(deleted_at__isnull=False)),
         ]
 
     @property
     def is_ready(self) -> bool:
         """The picture itself is there to be looked at."""
         return bool(self.file)
+
+    @property
+    def is_active(self) -> bool:
+        return self.status_process in ACTIVE
+
+    def file_url(self, kind: str = "original") -> str:
+        return f"{reverse('gallery:file', args=[self.pk, kind])}?v={self.version}"
+
+    def thumbnail_url(self) -> str:
+        return self.file_url("thumbnail")
 
 
 class Projection(models.Model):
@@ -158,6 +177,7 @@ class Projection(models.Model):
     steps = models.PositiveIntegerField()
     loss = models.FloatField()
     psnr = models.FloatField(null=True)
+    byte_size = models.PositiveBigIntegerField(default=0, editable=False, help_text="The file and its preview together.")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:
@@ -195,6 +215,33 @@ class SavedImage(Picture):
     class Meta:
         ordering = ["-created_at", "-id"]
         indexes = [
-            models.Index("user", "-created_at", "-id", name="saved_newest_of_member", condition=Q(deleted_at=None)),
-            models.Index("deleted_at", name="saved_deleted", condition=Q(deleted_at__isnull=False)),
+            models.Index(fields=["user", "-created_at", "-id"], name="saved_newest_of_member", condition=Q(deleted_at=None)),
+            models.Index(fields=["deleted_at"], name="saved_deleted", condition=Q(deleted_at__isnull=False)),
         ]
+
+    @property
+    def is_ready(self) -> bool:
+        return bool(self.file)
+
+    @property
+    def is_upscaled(self) -> bool:
+        return bool(self.upscaled_file)
+
+    @property
+    def is_upscaling(self) -> bool:
+        return self.status_superresolution in ACTIVE
+
+    @property
+    def has_parent(self) -> bool:
+        """The picture that it was made from can still be opened by its owner."""
+        parent = self.parent_image
+        return parent is not None and parent.deleted_at is None and parent.hidden_at is None
+
+    def file_url(self, kind: str = "original") -> str:
+        return f"{reverse('gallery:saved_file', args=[self.pk, kind])}?v={self.version}"
+
+    def thumbnail_url(self) -> str:
+        return self.file_url("thumbnail")
+
+    def upscaled_url(self) -> str:
+        return self.file_url("upscaled")

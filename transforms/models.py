@@ -168,9 +168,9 @@ class Job(models.Model):
     class Meta:
         ordering = ["-created_at", "-id"]
         indexes = [
-            models.Index("state", "created_at", name="job_waiting", condition=Q(state__in=["queued", "running"])),
-            models.Index("user", "-created_at", "-id", name="job_newest_of_member"),
-            models.Index("user", "-started_at", name="job_last_turn_of_member"),
+            models.Index(fields=["state", "created_at"], name="job_waiting", condition=Q(state__in=["queued", "running"])),
+            models.Index(fields=["user", "-created_at", "-id"], name="job_newest_of_member"),
+            models.Index(fields=["user", "-started_at"], name="job_last_turn_of_member"),
         ]
 
     def __str__(self) -> str:
