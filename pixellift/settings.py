@@ -251,8 +251,16 @@ AXES_COOLOFF_TIME = 0.25  # hours
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_LOCKOUT_TEMPLATE = "accounts/locked.html"
 AXES_USERNAME_FORM_FIELD = "username"
+AXES_USERNAME_CALLABLE = "accounts.throttling.sign_in_name"
+AXES_CLIENT_IP_CALLABLE = "accounts.limits.client_address"
 AXES_RESET_ON_SUCCESS = True
+AXES_DISABLE_ACCESS_LOG = True  # who signed in when is nobody's business
 AXES_VERBOSE = False
+# For each address, so that one machine cannot try many names, or fill the place with accounts and mails.
+SIGN_IN_FAILURES_PER_ADDRESS = env.whole("SIGN_IN_FAILURES_PER_ADDRESS", 100, minimum=1)  # in 15 minutes
+SIGN_UPS_PER_HOUR = env.whole("SIGN_UPS_PER_HOUR", 60, minimum=1)
+PASSWORD_RESETS_PER_HOUR = env.whole("PASSWORD_RESETS_PER_HOUR", 20, minimum=1)
+PASSWORD_RESET_TIMEOUT = 2 * 3600
 EMAIL_BACKEND = env.text("EMAIL_BACKEND", "django.core.mail.backends.console.EmailBackend")
 DEFAULT_FROM_EMAIL = env.text("DEFAULT_FROM_EMAIL", "PixelLift <pixellift@localhost>")
 
