@@ -3,6 +3,7 @@
     upscaler = ganworks.open_upscaler("faithful-x4")
     large = upscaler(image)                    # [N, 3, H, W] in [-1, 1] -> [N, 3, 4H, 4W]
     picture = upscaler.upscale_image(pillow)   # keeps transparency and the colour profile
+    upscaler.upscale_to_png(pillow, file)      # the same for pictures whose result would not fit in memory
 
 A tile is enlarged together with as many of its neighbours' pixels as the network can see from it
 (`UpscalerNetwork.reach`), and only its own part is kept. So tiles and the whole give the same picture.
@@ -14,11 +15,11 @@ import io
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
-from PIL import Image, ImageCms, ImageFilter, ImageOps
+from PIL import ExifTags, Image, ImageCms, ImageFilter, ImageOps
 from torch import Tensor
 
 from ganworks.checkpoint import Header, check_shapes, damaged, read_header, read_tensors, write
@@ -26,15 +27,19 @@ from ganworks.devices import choose_device, choose_precision, plain_memory_error
 from ganworks.errors import InvalidInput, Stopped
 from ganworks.info import UPSCALER_FILE, locate, read_upscaler_info
 from ganworks.networks.upscaler import UpscalerNetwork
+from ganworks.png_stream import PngStream
 
 OnTile = Callable[[int, int], None]
 ShouldStop = Callable[[], bool]
 
-TILE_PX = 256
-"""Side of a tile in pixels of the small picture. One tile takes about 120 MB while it is worked on."""
+TILE_PX = 160
+"""Side of a tile in pixels of the small picture. Working on one takes about 150 MB."""
 
-MAX_OUTPUT_PIXELS = 160_000_000
-"""The largest result of `upscale_image`: at Pillow's 4 bytes a pixel 640 MB, so that all stays below 1 GB."""
+MAX_OUTPUT_PIXELS = 100_000_000
+"""The largest result of `upscale_image`: 400 MB in Pillow, so that a process with torch stays below 1 GB."""
+
+MAX_STREAM_INPUT_PIXELS = 50_000_000
+"""The largest picture that `upscale_to_png` takes; its result is never in memory as a whole."""
 
 ARCHITECTURE = "residual-subpixel"
 MAX_CHANNELS = 512
@@ -95,6 +100,7 @@ class Upscaler:
         self.tile_px = tile_px
         self._precision = choose_precision(self.device)
         self._network = network.eval().requires_grad_(False).to(self.device, self._precision)
+        self._network.use_channels_last()
 
     @property
     def num_parameters(self) -> int:
@@ -141,21 +147,49 @@ class Upscaler:
         becomes RGB, through its profile if it has one. A turned photo (EXIF) comes out upright. Memory stays
         below 1 GB for the largest that is taken, `MAX_OUTPUT_PIXELS`; beyond it `InvalidInput` is raised.
         """
-        self._refuse_too_large(picture)
+        self._refuse_too_large(picture, MAX_OUTPUT_PIXELS // self.scale**2)
         small, profile = _prepared(picture)
         large = Image.new(small.mode, (small.width * self.scale, small.height * self.scale))
-        places = self._tiles(small.width, small.height)
-        passes = 2 if small.mode in ("LA", "RGBA") else 1
-        progress = _Progress(passes * len(places), on_tile, should_stop)
-        for place, tile in self._enlarged_tiles(small, places, progress):
+        for place, tile in self._enlarged_tiles(small, on_tile, should_stop):
             large.paste(tile, (self.scale * place.x0, self.scale * place.y0))
         if profile is not None:
             large.info["icc_profile"] = profile
         return large
 
+    def upscale_to_png(
+        self,
+        picture: Image.Image,
+        file: BinaryIO,
+        *,
+        on_tile: OnTile | None = None,
+        should_stop: ShouldStop | None = None,
+    ) -> tuple[int, int]:
+        """Like `upscale_image`, but the result goes to `file` as a PNG, row by row; returns its size.
+
+        Only one row of tiles is in memory, so a picture of 4,000 x 4,000 pixels, which becomes one of
+        16,000 x 16,000, stays below 1 GB. Takes up to `MAX_STREAM_INPUT_PIXELS`; beyond them `InvalidInput`.
+        """
+        self._refuse_too_large(picture, MAX_STREAM_INPUT_PIXELS)
+        small, profile = _prepared(picture)
+        width, height = small.width * self.scale, small.height * self.scale
+        channels = len(small.getbands())
+        png = PngStream(file, width=width, height=height, channels=channels, icc_profile=profile)
+        rows = np.empty((self.scale * self.tile_px, width, channels), np.uint8)
+        for place, tile in self._enlarged_tiles(small, on_tile, should_stop):
+            x = self.scale * place.x0
+            rows[: tile.height, x : x + tile.width] = np.asarray(tile).reshape(tile.height, tile.width, -1)
+            if place.x1 == small.width:
+                png.append(rows[: tile.height])
+        png.finish()
+        return width, height
+
     def _enlarged_tiles(
-        self, small: Image.Image, places: list[Tile], progress: _Progress
+        self, small: Image.Image, on_tile: OnTile | None, should_stop: ShouldStop | None
     ) -> Iterator[tuple[Tile, Image.Image]]:
+        """The tiles of a prepared picture, enlarged, row by row, in the picture's mode."""
+        places = self._tiles(small.width, small.height)
+        passes = 2 if small.mode in ("LA", "RGBA") else 1
+        progress = _Progress(passes * len(places), on_tile, should_stop)
         for place in places:
             window = small.crop((place.left, place.top, place.right, place.bottom))
             progress.before()
@@ -188,12 +222,11 @@ class Upscaler:
     def _tiles(self, width: int, height: int) -> list[Tile]:
         return tiles_of(width, height, tile=self.tile_px, overlap=self.overlap_px)
 
-    def _refuse_too_large(self, picture: Image.Image) -> None:
-        limit = MAX_OUTPUT_PIXELS // self.scale**2
+    def _refuse_too_large(self, picture: Image.Image, limit: int) -> None:
         if picture.width * picture.height > limit:
             raise InvalidInput(
                 f"This picture has {picture.width} x {picture.height} pixels, too many to enlarge "
-                f"{self.scale} times. Choose one with at most {limit / 1e6:.0f} megapixels."
+                f"{self.scale} times. Choose one with at most {limit / 1e6:.3g} megapixels."
             )
 
 
@@ -269,7 +302,8 @@ class _Progress:
 def _prepared(picture: Image.Image) -> tuple[Image.Image, bytes | None]:
     """The picture upright, as L, LA, RGB or RGBA with 8 bits, and the colour profile that then holds."""
     profile: bytes | None = picture.info.get("icc_profile")
-    upright = ImageOps.exif_transpose(picture)
+    turned = picture.getexif().get(ExifTags.Base.Orientation, 1) != 1
+    upright = ImageOps.exif_transpose(picture) if turned else picture
     if upright.mode == "CMYK":
         return _cmyk_to_rgb(upright, profile), None
     small = _in_8_bits(upright)

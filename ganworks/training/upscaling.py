@@ -54,7 +54,7 @@ class Training:
         self.step = 0
         torch.manual_seed(recipe.seed)
         self.network = UpscalerNetwork(recipe.channels, recipe.blocks, recipe.scale)
-        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
+        self.network.use_channels_last()
         self.mean = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
         self.optimiser = torch.optim.Adam(
             self.network.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.99), fused=True
@@ -239,7 +239,7 @@ def _parser() -> argparse.ArgumentParser:
     exporting.add_argument("--run", type=Path, required=True)
     exporting.add_argument("--to", type=Path, required=True)
     exporting.add_argument("--label", default="Faithful x4")
-    exporting.add_argument("--license", default="The licence of this project")
+    exporting.add_argument("--license", default="Same licence as PixelLift")
     measuring = commands.add_parser("measure", help="compare with bicubic enlargement")
     measuring.add_argument("--upscaler", type=Path, required=True)
     measuring.add_argument("--pictures", type=Path, help="a folder of photos; without it, held-out drawings")
