@@ -1,15 +1,23 @@
-"""Refuses a body that is too large while it streams in, before it fills memory or disk."""
+"""Refuses a file that is too large while it streams in, before it fills memory or disk."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from django.conf import settings
-from django.core.files.uploadhandler import FileUploadHandler, StopUpload
+from django.core.files.uploadhandler import FileUploadHandler, SkipFile
+from django.http import HttpRequest
+
+NOTE = "pixellift.files_too_large"
+
+
+def files_too_large(request: HttpRequest) -> list[str]:
+    """The names of the files of this request that were dropped. To be asked after `request.FILES`."""
+    return list(request.META.get(NOTE, []))
 
 
 class SizeLimitHandler(FileUploadHandler):
-    """Stops at the first byte over `UPLOAD_MAX_BYTES` and leaves a note for the view in `request.META`."""
+    """Drops a file at its first byte over `UPLOAD_MAX_BYTES`, and leaves its name for the view. Other files go on."""
 
     received = 0
 
@@ -21,8 +29,8 @@ class SizeLimitHandler(FileUploadHandler):
         self.received += len(raw_data)
         if self.received > settings.UPLOAD_MAX_BYTES:
             if self.request is not None:
-                self.request.META["pixellift.upload_too_large"] = True
-            raise StopUpload(connection_reset=False)
+                self.request.META.setdefault(NOTE, []).append(self.file_name or "")
+            raise SkipFile
         return raw_data
 
     def file_complete(self, file_size: int) -> None:

@@ -1,0 +1,44 @@
+"""What can go wrong with pictures. The text of each error is a sentence for the member."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gallery.models import Image
+
+
+class GalleryError(Exception):
+    """The root. `str(error)` says what happened and what to do."""
+
+
+class UploadRefused(GalleryError):
+    """The file is no picture that can be taken."""
+
+    status_code = 422
+
+
+class TooLarge(UploadRefused):
+    """More bytes or more pixels than the settings allow."""
+
+    status_code = 413
+
+
+class StorageFull(UploadRefused):
+    """The member's storage is used up."""
+
+    status_code = 413
+
+
+class AlreadyThere(UploadRefused):
+    """The member has this very picture already: `image` is it."""
+
+    status_code = 409
+
+    def __init__(self, image: Image) -> None:
+        super().__init__(f"This picture is already in your gallery, as “{image.name}”.")
+        self.image = image
+
+
+class PictureGone(GalleryError):
+    """The row was deleted for good while somebody worked for it. Its files were not kept."""
