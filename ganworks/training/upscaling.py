@@ -27,7 +27,7 @@ import torch
 from ganworks.networks.upscaler import UpscalerNetwork
 from ganworks.superresolution import Upscaler, open_upscaler, save_upscaler
 from ganworks.training.upscaling_data import Pixels, leaves_picture, portrait_pictures, training_batch
-from ganworks.training.upscaling_measure import enlarge, held_out_pictures, sheet, table
+from ganworks.training.upscaling_measure import drawing_table, enlarge, held_out_pictures, photo_table, sheet
 
 
 @dataclass(frozen=True)
@@ -267,7 +267,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         export(options.run, options.to, label=options.label, license=options.license)
     elif options.command == "measure":
         upscaler = open_upscaler(options.upscaler)
-        _say(table(upscaler, options.pictures))
+        _say(photo_table(upscaler, options.pictures) if options.pictures else drawing_table(upscaler))
         if options.sheet is not None:
             sheet(upscaler).save(options.sheet, quality=90)
 

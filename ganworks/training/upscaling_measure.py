@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from ganworks.superresolution import Upscaler
-from ganworks.training.upscaling_data import Pixels, leaves_picture
+from ganworks.training.upscaling_data import Pixels, leaves_picture, portrait_pictures
 
 HELD_OUT_SEED = 10_000_000
 """Pictures from this seed on are for measuring; training pictures use smaller seeds."""
@@ -70,24 +70,40 @@ def psnr(found: Pixels, truth: Pixels, border: int = 4) -> float:
     return float(10 * np.log10(255**2 / max(float(np.mean(difference**2)), 1e-12)))
 
 
-def table(upscaler: Upscaler, folder: Path | None = None) -> str:
-    """PSNR of each photo in a folder, or of 100 held-out drawings, and the mean, as lines of text."""
-    if folder is None:
-        named = [(f"drawing {i}", picture) for i, picture in enumerate(held_out_pictures(100, 256))]
-    else:
-        paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in PHOTO_SUFFIXES)
-        named = [(path.stem, np.asarray(Image.open(path).convert("RGB"))) for path in paths]
-    results = [(name, enlarge(upscaler, picture)) for name, picture in named]
-    scores = [(name, result.psnr_bicubic, result.psnr) for name, result in results]
-    mean_bicubic, mean = np.mean([score[1:] for score in scores], axis=0)
-    scores.append(("mean", float(mean_bicubic), float(mean)))
-    lines = [f"{name:<20} {before:7.2f} {ours:7.2f} {ours - before:+6.2f}" for name, before, ours in scores]
+def photo_table(upscaler: Upscaler, folder: Path) -> str:
+    """PSNR of each photo in a folder, and the mean, as lines of text."""
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in PHOTO_SUFFIXES)
+    scores = [(path.stem, _scores(upscaler, [_opened(path)])) for path in paths]
+    return _table([*scores, ("mean", tuple(np.mean([score for _, score in scores], axis=0)))])
+
+
+def drawing_table(upscaler: Upscaler, leaves: int = 100, portraits: int = 20) -> str:
+    """Mean PSNR over held-out drawings: dead leaves of 256 pixels, portraits of 512, as lines of text."""
+    sets = {
+        f"{leaves} dead leaves": held_out_pictures(leaves, 256),
+        f"{portraits} portraits": list(portrait_pictures(portraits, 512, HELD_OUT_SEED)),
+    }
+    return _table([(name, _scores(upscaler, pictures)) for name, pictures in sets.items()])
+
+
+def _scores(upscaler: Upscaler, pictures: Sequence[Pixels]) -> tuple[float, ...]:
+    """Mean PSNR in decibels of bicubic enlargement and of the upscaler."""
+    results = [enlarge(upscaler, picture) for picture in pictures]
+    return tuple(np.mean([(result.psnr_bicubic, result.psnr) for result in results], axis=0))
+
+
+def _table(scores: Sequence[tuple[str, tuple[float, ...]]]) -> str:
+    lines = [f"{name:<20} {before:7.2f} {ours:7.2f} {ours - before:+6.2f}" for name, (before, ours) in scores]
     return "\n".join([f"{'luma PSNR in dB':<20} bicubic    ours   gain", *lines])
+
+
+def _opened(path: Path) -> Pixels:
+    return np.asarray(Image.open(path).convert("RGB"))
 
 
 def sheet(upscaler: Upscaler, rows: int = 6, size: int = 256) -> Image.Image:
     """The first held-out drawings: made small (each pixel a square), bicubic, ours, and the truth."""
-    drawn: list[Any] = []
+    drawn: list[Pixels] = []
     for picture in held_out_pictures(rows, size):
         result = enlarge(upscaler, picture)
         squares = np.repeat(np.repeat(result.small, upscaler.scale, axis=0), upscaler.scale, axis=1)

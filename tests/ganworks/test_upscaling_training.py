@@ -14,7 +14,7 @@ from ganworks.superresolution import Upscaler, open_upscaler
 from ganworks.training import upscaling
 from ganworks.training.upscaling import Recipe, Training, schedule, train
 from ganworks.training.upscaling_data import Pixels, leaves_picture, portrait_pictures, shrink, training_batch
-from ganworks.training.upscaling_measure import enlarge, psnr, sheet, table
+from ganworks.training.upscaling_measure import drawing_table, enlarge, photo_table, psnr, sheet
 
 TINY = Recipe(channels=4, blocks=1, batch=2, patch=12, warmup_steps=2, precision="fp32")
 
@@ -130,8 +130,13 @@ def test_an_untrained_network_measures_like_bicubic(store: Pixels) -> None:
 def test_a_folder_of_photos_is_measured_photo_by_photo(store: Pixels, tmp_path: Path) -> None:
     for name, picture in zip("ab", store[:2], strict=True):
         Image.fromarray(picture[:50, :61]).save(tmp_path / f"{name}.png")
-    lines = table(Upscaler(UpscalerNetwork(channels=4, blocks=0)), tmp_path).splitlines()
+    lines = photo_table(Upscaler(UpscalerNetwork(channels=4, blocks=0)), tmp_path).splitlines()
     assert [line.split()[0] for line in lines[1:]] == ["a", "b", "mean"]
+
+
+def test_held_out_drawings_are_measured_set_by_set() -> None:
+    lines = drawing_table(Upscaler(UpscalerNetwork(channels=4, blocks=0)), leaves=1, portraits=1).splitlines()
+    assert [line[:13].strip() for line in lines[1:]] == ["1 dead leaves", "1 portraits"]
 
 
 def test_the_sheet_shows_small_bicubic_ours_and_truth() -> None:
