@@ -1,0 +1,125 @@
+"""Turn a run into a starter folder: generator, components, critic, contact sheet and measured figures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ganworks import checkpoint
+from ganworks.components import principal_components
+from ganworks.generator import open_generator, save_generator
+from ganworks.networks.discriminator import Discriminator
+
+from . import metrics
+from .data import PictureSet
+from .sheets import save_sheet
+from .train import Trainer
+
+LABEL = "Portraits"
+LICENSE = "Same licence as PixelLift"
+DESCRIPTION = (
+    "Stylized 3D heads. Learned here from pictures that PixelLift's own renderer drew; no photographs."
+)
+W_AVERAGE_SAMPLES = 50_000
+COMPONENT_COUNT = 48
+SHEET_SEEDS = range(32)  # the first ones, not chosen
+SHEET_TRUNCATION_PSI = 1.0
+MEASURED_PICTURES = 1024
+
+
+def finish(trainer: Trainer, folder: Path, component_names: dict[int, str] | None = None) -> dict[str, Any]:
+    """Write generator.safetensors, components.safetensors, critic.safetensors, sheet.webp and return the figures.
+
+    component_names: what the components of these numbers (from 0) were seen to change; others keep "Component N".
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    network = trainer.ema
+    network.mapping.w_avg.copy_(mean_w(trainer))
+    path = folder / "generator.safetensors"
+    save_generator(
+        network,
+        path,
+        label=LABEL,
+        license=LICENSE,
+        description=DESCRIPTION,
+        source_format="pixellift-training",
+    )
+    generator = open_generator(path)
+    basis = principal_components(generator, samples=100_000, seed=0, count=COMPONENT_COUNT)
+    for index, name in (component_names or {}).items():
+        basis.names[index] = name
+    basis.save(folder / "components.safetensors")
+    save_critic(trainer.discriminator, folder / "critic.safetensors")
+    with torch.no_grad():
+        ws = generator.mapping(generator.latents(list(SHEET_SEEDS)), truncation_psi=SHEET_TRUNCATION_PSI)
+        save_sheet(generator.synthesis(ws), folder / "sheet.webp", columns=8)
+    figures = measure(trainer)
+    (trainer.work / "figures.json").write_text(json.dumps(figures, indent=2))
+    return figures
+
+
+@torch.no_grad()
+def mean_w(trainer: Trainer) -> Tensor:
+    """The mean of w over many latents: [w_dim]."""
+    random = torch.Generator().manual_seed(0)
+    z = torch.randn(W_AVERAGE_SAMPLES, trainer.ema.z_dim, generator=random).to(trainer.device)
+    mean: Tensor = trainer.ema.mapping.map_to_w(z).mean(dim=0)
+    return mean
+
+
+def save_critic(discriminator: Discriminator, path: Path) -> None:
+    """Write the discriminator's feature layers in half precision; the last ones, which only score, stay out."""
+    tensors = {
+        key: value.half() if value.is_floating_point() else value
+        for key, value in discriminator.state_dict().items()
+        if not key.startswith("b4.")
+    }
+    meta = {
+        "architecture": "stylegan2",
+        "resolution": discriminator.resolution,
+        "img_channels": discriminator.img_channels,
+        "channel_base": discriminator.channel_base,
+        "channel_max": discriminator.channel_max,
+        "label": LABEL,
+        "license": LICENSE,
+    }
+    checkpoint.write(path, "critic", meta, tensors)
+
+
+@torch.no_grad()
+def measure(trainer: Trainer, count: int = MEASURED_PICTURES) -> dict[str, Any]:
+    """Paired PSNR on held-out renders, and sliced Wasserstein distances beside those between two sets of renders."""
+    data, size = trainer.data, trainer.config.resolution
+    pairs = []
+    for batch in data.held_out_batches(16, size):
+        pictures = _draw(trainer, batch.latents)
+        pairs.append(metrics.psnr(pictures, batch.pictures))
+    count = min(count, len(data) // 2)
+    first = torch.cat([data.batch(rows, size).pictures for rows in _split(data, 0, count)])
+    second = torch.cat([data.batch(rows, size).pictures for rows in _split(data, count, count)])
+    random = torch.Generator().manual_seed(99)
+    z = torch.randn(count, trainer.ema.z_dim, generator=random)
+    fakes = torch.cat([_draw(trainer, part) for part in z.split(16)])
+    return {
+        "pictures_shown": trainer.pictures,
+        "held_out_pictures": len(data.held_rows),
+        "psnr_db_mean": float(torch.cat(pairs).mean()) if pairs else None,
+        "swd_pictures": count,
+        "swd_generated_to_renders": metrics.sliced_wasserstein(fakes, first),
+        "swd_renders_to_renders": metrics.sliced_wasserstein(second, first),
+    }
+
+
+def _draw(trainer: Trainer, z: Tensor) -> Tensor:
+    generator = trainer.ema
+    ws = generator.mapping(z.to(trainer.device))
+    pictures: Tensor = generator.synthesis(ws, noise_mode="const")
+    return pictures.float().cpu().clamp(-1, 1)
+
+
+def _split(data: PictureSet, start: int, count: int) -> list[Any]:
+    return [data.rows[i : min(i + 64, start + count)] for i in range(start, start + count, 64)]

@@ -1,0 +1,69 @@
+"""What training minimises. All functions take pictures [N, 3, r, r] in [-1, 1] and return a scalar."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ganworks.networks.stylegan2 import MappingNetwork
+
+EYE_WEIGHT = 5.0
+MOUTH_WEIGHT = 4.0
+PYRAMID_LEVELS = 3
+GRADIENT_WEIGHT = 1.0
+
+
+def reconstruction(pictures: Tensor, targets: Tensor, masks: Tensor) -> Tensor:
+    """Absolute differences over three scales, and of slopes at the finest; eyes and mouth count more.
+
+    masks: [N, 2, r, r] in [0, 1], eyes and mouth.
+    """
+    weight = 1 + EYE_WEIGHT * masks[:, :1] + MOUTH_WEIGHT * masks[:, 1:]
+    weight = weight / weight.mean()
+    total = GRADIENT_WEIGHT * _slopes(pictures, targets, weight)
+    for level in range(PYRAMID_LEVELS):
+        if level:
+            pictures, targets, weight = (F.avg_pool2d(x, 2) for x in (pictures, targets, weight))
+        total = total + ((pictures - targets).abs() * weight).mean()
+    return total
+
+
+def _slopes(pictures: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
+    """Absolute differences of neighboring pixels' differences: edges in the right place, and as sharp."""
+    difference = pictures - targets
+    across = (difference[:, :, :, 1:] - difference[:, :, :, :-1]).abs() * weight[:, :, :, 1:]
+    down = (difference[:, :, 1:] - difference[:, :, :-1]).abs() * weight[:, :, 1:]
+    return across.mean() + down.mean()
+
+
+def generator_adversarial(fake_scores: Tensor) -> Tensor:
+    """The non-saturating loss of Goodfellow et al. (arXiv 1406.2661), section 3."""
+    return F.softplus(-fake_scores).mean()
+
+
+def discriminator_adversarial(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+    """The discriminator's side of the non-saturating loss."""
+    return F.softplus(-real_scores).mean() + F.softplus(fake_scores).mean()
+
+
+def r1_penalty(discriminator: nn.Module, real: Tensor) -> Tensor:
+    """The squared gradient of the scores at real pictures: Mescheder et al. (arXiv 1801.04406), equation 9."""
+    real = real.detach().requires_grad_()
+    scores = discriminator(real)
+    (gradient,) = torch.autograd.grad(scores.sum(), real, create_graph=True)
+    return gradient.square().sum(dim=(1, 2, 3)).mean()
+
+
+def factor_alignment(mapping: MappingNetwork, z: Tensor, lengths: Tensor) -> Tensor:
+    """How far the mapping is from giving each latent factor its own direction in w.
+
+    The linear part of w(z), C = E[w z^T], should have orthogonal columns of the given `lengths` [z_dim]. Principal
+    components of w then follow single factors, those with the longest columns first. z: [N, z_dim], N >> z_dim.
+    """
+    z = z * (z.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
+    w = mapping.map_to_w(z)
+    z = z - z.mean(dim=0)
+    spread = z.t() @ z / len(z)
+    columns = torch.linalg.solve(spread, z.t() @ (w - w.mean(dim=0)) / len(z))  # [z_dim, w_dim]
+    gram = columns @ columns.t()
+    scale = lengths[:, None] * lengths[None, :]
+    return ((gram - torch.diag(lengths.square())) / scale).square().mean()
