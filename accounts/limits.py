@@ -1,6 +1,6 @@
-"""Brakes for doors that stand open to everybody: so many tries in a window of time, for one address or one member.
+"""Brakes for doors that stand open: so many tries in a window of time, for one address or one member.
 
-Counted in the cache, in fixed windows. That is exact enough for a brake; what must never be exceeded is counted in the database.
+Counted in the cache, in fixed windows. That is exact enough for a brake; a quota is counted in the database.
 """
 
 from __future__ import annotations
@@ -67,4 +67,5 @@ class Limit:
 SIGN_UP = Limit("sign-up", "SIGN_UPS_PER_HOUR", 3600)
 PASSWORD_RESET = Limit("password-reset", "PASSWORD_RESETS_PER_HOUR", 3600)
 FAILED_SIGN_IN = Limit("failed-sign-in", "SIGN_IN_FAILURES_PER_ADDRESS", 900)
-PASSWORD_CHECK = Limit("password-check", "SIGN_IN_ATTEMPTS", 900)
+PASSWORD_CHECK = Limit("password-check", "AXES_FAILURE_LIMIT", 900)
+MAILS_TO_ONE_ADDRESS = Limit("mails", 5, 3600)

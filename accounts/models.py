@@ -6,7 +6,7 @@ import hashlib
 import secrets
 import uuid
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
@@ -16,10 +16,9 @@ from django.db import models
 from django.db.models.functions import Lower
 from django.utils import timezone
 
-if TYPE_CHECKING:
-    from django_stubs_ext import StrOrPromise
-
 TOKEN_PREFIX = "plt_"  # noqa: S105  (a marker that secret scanners look for, not a secret)
+NAME_TAKEN = "Somebody already uses this name: choose another."
+EMAIL_TAKEN = "There is already an account with this e-mail address: sign in instead."
 
 user_name_characters = RegexValidator(
     r"\A[A-Za-z0-9_.-]{3,30}\Z",
@@ -34,7 +33,11 @@ class UserManager(BaseUserManager["User"]):
         user.save(using=self._db)
         return user
 
-    def create_superuser(self, user_name: str, email: str, password: str | None = None, **fields: Any) -> User:
+    def create_superuser(
+        self, user_name: str, email: str, password: str | None = None, **fields: Any
+    ) -> User:
+        """A moderator who may do everything. Raises `ValidationError`; the command shows its sentence."""
+        self.model(user_name=user_name, email=self.normalize_email(email)).full_clean(exclude=["password"])
         return self.create_user(user_name, email, password, is_staff=True, is_superuser=True, **fields)
 
     def get_by_natural_key(self, name: str | None) -> User:
@@ -52,15 +55,17 @@ class User(AbstractBaseUser, PermissionsMixin):
         max_length=30,
         unique=True,
         validators=[user_name_characters],
-        error_messages={"unique": "Somebody already uses this name: choose another."},
+        error_messages={"unique": NAME_TAKEN},
     )
     email = models.EmailField(
         "e-mail address",
         unique=True,
-        error_messages={"unique": "There is already an account with this e-mail address: sign in instead."},
+        error_messages={"unique": EMAIL_TAKEN},
     )
     is_staff = models.BooleanField("moderator", default=False, help_text="May open the admin.")
-    is_active = models.BooleanField("active", default=True, help_text="Take this away instead of deleting an account.")
+    is_active = models.BooleanField(
+        "active", default=True, help_text="Take this away instead of deleting an account."
+    )
     date_joined = models.DateTimeField(default=timezone.now, editable=False)
     quota_bytes = models.PositiveBigIntegerField(
         null=True, blank=True, help_text="How much this member may store. Empty: what the settings say."
@@ -75,10 +80,12 @@ class User(AbstractBaseUser, PermissionsMixin):
     class Meta:
         ordering = ["user_name"]
         constraints = [
-            models.UniqueConstraint(Lower("user_name"), name="user_name_unique_in_any_case",
-                                    violation_error_message="Somebody already uses this name: choose another."),
-            models.UniqueConstraint(Lower("email"), name="email_unique_in_any_case",
-                                    violation_error_message="There is already an account with this e-mail address: sign in instead."),
+            models.UniqueConstraint(
+                Lower("user_name"), name="user_name_unique_in_any_case", violation_error_message=NAME_TAKEN
+            ),
+            models.UniqueConstraint(
+                Lower("email"), name="email_unique_in_any_case", violation_error_message=EMAIL_TAKEN
+            ),
         ]
 
     def __str__(self) -> str:
@@ -106,7 +113,7 @@ class ApiTokenQuerySet(models.QuerySet["ApiToken"]):
 
 
 class ApiToken(models.Model):
-    """Lets a program act as its owner over the API. Stored as a SHA-256, which is enough for 256 random bits."""
+    """Lets a program act as its owner over the API. Kept as a SHA-256: enough for 256 random bits."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="api_tokens")
@@ -129,7 +136,7 @@ class ApiToken(models.Model):
         return hashlib.sha256(secret.encode()).hexdigest()
 
     def touch(self, interval: timedelta = timedelta(minutes=5)) -> None:
-        """Remember that the token was used, at most once an interval: a write at each request would cost more than the request."""
+        """Remember that the token was used, at most once an interval: a write costs more than a read."""
         now = timezone.now()
         if self.last_used_at is None or now - self.last_used_at > interval:
             ApiToken.objects.filter(pk=self.pk).update(last_used_at=now)

@@ -40,7 +40,7 @@ _measures: list[Measure] = []
 
 
 def register_usage(measure: Measure) -> None:
-    """Count what `measure(user)` returns, in bytes, toward the member's limit. Called once, from `AppConfig.ready`."""
+    """Count what `measure(user)` returns, in bytes, toward the limit. Called from an `AppConfig.ready`."""
     if measure not in _measures:
         _measures.append(measure)
 

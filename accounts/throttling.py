@@ -12,10 +12,8 @@ LONGEST_NAME = 254
 
 
 def sign_in_name(request: HttpRequest, credentials: dict[str, Any] | None = None) -> str:
-    """The name under which failed sign-ins are counted: the same for a member's user name and e-mail address."""
+    """Under what failed sign-ins are counted: the same for a member's user name and e-mail address."""
     given = (credentials or {}).get("username") or request.POST.get("username", "")
     name = str(given).strip().replace("\0", "")[:LONGEST_NAME]
     user = User.objects.by_name_or_email(name) if name else None
     return user.user_name if user else name.lower()
-
-

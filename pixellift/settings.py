@@ -11,9 +11,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import django_stubs_ext
 import environ
 
 from pixellift import environment as env
+
+# Lets classes such as ModelForm[User] and ModelAdmin[User] be written at run time too.
+django_stubs_ext.monkeypatch()
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = Path(env.text("DATA_DIR", str(BASE_DIR / "data"))).expanduser().resolve()
@@ -24,14 +28,17 @@ TESTING = Path(sys.argv[0]).name in {"pytest", "py.test"} or "pytest" in sys.mod
 DEBUG = env.flag("DEBUG")
 SECRET_KEY = env.secret_key(DATA_DIR)
 HTTPS = env.flag("HTTPS")
-ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
+HOST = env.text("HOST", "127.0.0.1")
+PORT = env.whole("PORT", 8000, maximum=65_535)
+BEHIND_PROXY = env.flag("BEHIND_PROXY")
+ALLOWED_HOSTS = env.hosts("ALLOWED_HOSTS", HOST)
 CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS")
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 SECURE_SSL_REDIRECT = HTTPS
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
-SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.flag("BEHIND_PROXY") else None
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if BEHIND_PROXY else None
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
@@ -163,7 +170,7 @@ DRAMATIQ_BROKER = {
         "dramatiq.middleware.Callbacks",
         "dramatiq.middleware.Retries",
         "django_dramatiq.middleware.DbConnectionsMiddleware",
-        "transforms.broker.StopJobs",
+        "transforms.broker.WorkerLife",
     ],
 }
 CHANNEL_LAYERS = {
@@ -221,6 +228,8 @@ FILE_UPLOAD_HANDLERS = [
     "django.core.files.uploadhandler.MemoryFileUploadHandler",
     "django.core.files.uploadhandler.TemporaryFileUploadHandler",
 ]
+# One request may carry several pictures; what is longer is refused before Django sees it.
+REQUEST_MAX_BYTES = max(3 * UPLOAD_MAX_BYTES, 64 * env.MEBIBYTE)
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2 * env.MEBIBYTE
 QUOTA_BYTES = env.whole("QUOTA_MEBIBYTES", 2048, minimum=1) * env.MEBIBYTE
 QUOTA_OUTSTANDING_JOBS = env.whole("QUOTA_OUTSTANDING_JOBS", 20, minimum=1)
@@ -249,7 +258,8 @@ LOGOUT_REDIRECT_URL = "landing"
 AXES_FAILURE_LIMIT = env.whole("SIGN_IN_ATTEMPTS", 10, minimum=1)
 AXES_COOLOFF_TIME = 0.25  # hours
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
-AXES_LOCKOUT_TEMPLATE = "accounts/locked.html"
+AXES_LOCKOUT_CALLABLE = "accounts.views.sign_in_locked"
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_USERNAME_FORM_FIELD = "username"
 AXES_USERNAME_CALLABLE = "accounts.throttling.sign_in_name"
 AXES_CLIENT_IP_CALLABLE = "accounts.limits.client_address"

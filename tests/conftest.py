@@ -1,4 +1,4 @@
-"""What all tests share: a fixed cast (alice owns, ben is a stranger, mo moderates), clients, and a place for files."""
+"""What all tests share: a cast (alice owns, ben is a stranger, mo moderates), clients, a place for files."""
 
 from __future__ import annotations
 
