@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
-from urllib.parse import ParseResult
+from urllib.parse import urlsplit
 
 from django.core.asgi import get_asgi_application
 
@@ -15,33 +13,35 @@ pages = get_asgi_application()  # first: what follows needs the apps to be loade
 
 from channels.auth import AuthMiddlewareStack  # noqa: E402
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
-from channels.security.websocket import OriginValidator  # noqa: E402
+from channels.security.websocket import OriginValidator, WebsocketDenier  # noqa: E402
 from django.conf import settings  # noqa: E402
+
+from transforms import routing, runtime  # noqa: E402
 
 
 class OwnPagesOnly(OriginValidator):  # type: ignore[misc]  # channels ships no types
-    """Opens a socket for the site's own pages only.
+    """Opens a socket for the site's own pages only, as CSRF protection does for forms.
 
-    Channels' validator lets everything in when ALLOWED_HOSTS is `*`, even the origin `null` of a sandboxed page.
+    Channels' validator knows no ports, so another program on the same host passes it; and when ALLOWED_HOSTS is `*`
+    everything does, even the origin `null` of a sandboxed page.
     """
 
-    def valid_origin(self, parsed_origin: ParseResult | None) -> bool:
-        if parsed_origin is None or parsed_origin.hostname is None:
-            return False
-        return bool(self.validate_origin(parsed_origin))
-
-
-def sockets() -> list[Any]:
-    if find_spec("transforms.routing") is None:
-        return []
-    return list(import_module("transforms.routing").websocket_urlpatterns)
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> Any:
+        headers = {name: value.decode("latin-1") for name, value in scope.get("headers", [])}
+        origin = headers.get(b"origin", "")
+        own = urlsplit(origin).netloc
+        trusted = own and own == headers.get(b"host", own)
+        if trusted or origin in settings.CSRF_TRUSTED_ORIGINS:
+            return await super().__call__(scope, receive, send)
+        return await WebsocketDenier()(scope, receive, send)
 
 
 application = ProtocolTypeRouter(
     {
         "http": pages,
-        "websocket": OwnPagesOnly(AuthMiddlewareStack(URLRouter(sockets())), settings.ALLOWED_HOSTS),
+        "websocket": OwnPagesOnly(
+            AuthMiddlewareStack(URLRouter(routing.websocket_urlpatterns)), settings.ALLOWED_HOSTS
+        ),
     }
 )
-if find_spec("transforms.runtime") is not None:
-    import_module("transforms.runtime").start()
+runtime.start()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
+import socket
 from pathlib import Path
 
 MEBIBYTE = 1024 * 1024
@@ -28,7 +30,7 @@ def flag(name: str, default: bool = False) -> bool:
     raise BadSetting(f"{name} is {value!r}, but it must be 1 or 0.")
 
 
-def whole(name: str, default: int, *, minimum: int = 0) -> int:
+def whole(name: str, default: int, *, minimum: int = 0, maximum: int | None = None) -> int:
     value = text(name)
     if not value:
         return default
@@ -38,11 +40,42 @@ def whole(name: str, default: int, *, minimum: int = 0) -> int:
         raise BadSetting(f"{name} is {value!r}, but it must be a whole number.") from None
     if number < minimum:
         raise BadSetting(f"{name} is {number}, but it must be at least {minimum}.")
+    if maximum is not None and number > maximum:
+        raise BadSetting(f"{name} is {number}, but it must be at most {maximum}.")
     return number
 
 
 def words(name: str, default: str = "") -> list[str]:
     return [word.strip() for word in text(name, default).split(",") if word.strip()]
+
+
+def hosts(name: str, listening: str) -> list[str]:
+    """The host names that requests may ask for: what `name` lists, or this machine's own.
+
+    `listening`: the address that the server listens on. On 0.0.0.0 or :: that is every address of this machine, so
+    its name and the address that it shows to its network are understood too. Anything else must be listed.
+    """
+    given = words(name)
+    for host in given:
+        if "/" in host or (":" in host and not host.startswith("[")):
+            raise BadSetting(f"{name} has {host!r}, but it lists names only, without http:// and without a port.")
+    if given:
+        return given
+    own = ["localhost", "127.0.0.1", "[::1]"]
+    extra = _addresses_of_this_machine() if listening in {"0.0.0.0", "::"} else [_in_a_url(listening)]  # noqa: S104  (compared, not listened on)
+    return [*own, *(host for host in extra if host not in own)]
+
+
+def _addresses_of_this_machine() -> list[str]:
+    names = [socket.gethostname().lower()]
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))  # sends nothing: it asks which address would be used to leave
+        names.append(probe.getsockname()[0])
+    return names
+
+
+def _in_a_url(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
 
 
 def secret_key(folder: Path) -> str:

@@ -6,12 +6,16 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from django.conf import settings
 from django.core.cache import cache
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.db.utils import Error as DatabaseError
+
+from transforms.engine import engine
+from transforms.sweeper import ALIVE_KEY
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ def database() -> str:
         executor = MigrationExecutor(connection)
         pending = executor.migration_plan(executor.loader.graph.leaf_nodes())
     except DatabaseError as error:
-        raise Unfit(f"The database does not answer ({_first_line(error)}): check DATABASE_URL.") from error
+        raise Unfit(f"The database does not answer ({first_line(error)}): check DATABASE_URL.") from error
     if pending:
         raise Unfit("The database is behind the code: run `manage.py migrate`.")
     return "The database answers and is up to date."
@@ -58,7 +62,7 @@ def storage() -> str:
         default_storage.delete(kept)
     except Exception as error:
         raise Unfit(
-            f"Pictures cannot be stored ({_first_line(error)}): check the media folder, or the bucket."
+            f"Pictures cannot be stored ({first_line(error)}): check the media folder, or the bucket."
         ) from error
     return "Pictures can be stored."
 
@@ -69,13 +73,36 @@ def shared_cache() -> str:
         cache.set("readyz", value, timeout=10)
         kept = cache.get("readyz") is not None
     except Exception as error:
-        raise Unfit(f"The cache does not answer ({_first_line(error)}): check REDIS_URL.") from error
+        raise Unfit(f"The cache does not answer ({first_line(error)}): check REDIS_URL.") from error
     if not kept:
         raise Unfit("The cache forgets what it is given: check REDIS_URL.")
     return "The cache answers."
 
 
-def _first_line(error: BaseException) -> str:
+def worker() -> str:
+    """Some worker process, here or on another machine, has shown a sign of life."""
+    try:
+        name = cache.get(ALIVE_KEY)
+    except Exception as error:
+        raise Unfit(f"No worker can be heard: the cache does not answer ({first_line(error)}).") from error
+    if name is None:
+        raise Unfit("No worker runs: start `manage.py rundramatiq`, or look into the log for why it stopped.")
+    return f"A worker runs ({name})."
+
+
+def weights() -> str:
+    """Looks at the headers of the weights' files; no network is loaded."""
+    generators, upscalers = engine().generators(), engine().upscalers()
+    problem = " ".join(engine().problems()[:1])
+    folder = settings.MODELS_DIR
+    if not generators:
+        raise Unfit(problem or f"There is no generator: restore ganworks/starters, or put one into {folder}.")
+    if not upscalers:
+        raise Unfit(problem or f"There is no upscaler: restore ganworks/starters, or put one into {folder}.")
+    return f"Generators: {len(generators)}. Upscalers: {len(upscalers)}."
+
+
+def first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return lines[0].strip().rstrip(".") if lines else type(error).__name__
 
@@ -84,4 +111,6 @@ PROBES: dict[str, Callable[[], str]] = {
     "database": database,
     "storage": storage,
     "cache": shared_cache,
+    "worker": worker,
+    "weights": weights,
 }

@@ -1,0 +1,52 @@
+"""`manage.py serve`: check the settings, bring the data up to date, and serve until Ctrl-C."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from pixellift import preflight
+
+
+class Command(BaseCommand):
+    help = "Serves pages, sockets and (unless REDIS_URL names a broker) jobs, in one process, until Ctrl-C."
+    requires_system_checks = []  # the preflight says the same in one sentence
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--host", default=settings.HOST, help="address to listen on (HOST)")
+        parser.add_argument("--port", type=int, default=settings.PORT, help="port to listen on, 0 for any (PORT)")
+        parser.add_argument(
+            "--no-prepare", action="store_true", help="do not migrate and collect static files: that was done before"
+        )
+
+    def handle(self, *args: Any, host: str, port: int, no_prepare: bool, **options: Any) -> None:
+        preflight.check_settings(host, port)
+        if not no_prepare:
+            preflight.prepare()
+        self._serve(host, port)
+
+    def _serve(self, host: str, port: int) -> None:
+        from pixellift import server
+        from pixellift.asgi import application  # starts the embedded worker
+
+        failure = server.serve(
+            application,
+            host=host,
+            port=port,
+            max_body_bytes=settings.REQUEST_MAX_BYTES,
+            behind_proxy=settings.BEHIND_PROXY,
+            on_listening=self._greet,
+        )
+        if failure:
+            raise CommandError(preflight.cannot_listen(host, port, failure))
+        self.stdout.write("PixelLift has stopped.")
+
+    def _greet(self, host: str, port: int) -> None:
+        shown = f"[{host}]" if ":" in host else host
+        self.stdout.write(f"PixelLift is at http://{shown}:{port}/ (Ctrl-C stops it).")
+        self.stdout.write(
+            f"To make a moderator account: DATA_DIR={settings.DATA_DIR} .venv/bin/python manage.py createsuperuser"
+        )
+        self.stdout.flush()

@@ -1,0 +1,110 @@
+"""The web server: daphne, taught not to hold uploads in memory and to say plainly what went wrong."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import daphne.server
+from daphne.endpoints import build_endpoint_description_strings
+from daphne.http_protocol import HTTPFactory, WebRequest
+
+PROXY_HEADERS = {
+    "proxy_forwarded_address_header": "X-Forwarded-For",
+    "proxy_forwarded_port_header": "X-Forwarded-Port",
+    "proxy_forwarded_proto_header": "X-Forwarded-Proto",
+}
+TOO_LARGE = "This is larger than the site takes at once. Send a smaller file."
+
+
+class BoundedRequest(WebRequest):  # type: ignore[misc]  # daphne ships no types
+    """A request whose body is never parsed here and never grows beyond `max_body_bytes`.
+
+    Twisted would parse a POST once more, in memory and on the event loop: a 100 MB upload costs 1.25 GB and stops
+    every socket for seconds. Django parses it anyway, in slices. What is too long is read, forgotten and answered
+    with 413, so that a browser that is still sending sees the answer.
+    """
+
+    max_body_bytes = 64 * 1024 * 1024
+    error_template = "<!doctype html><html lang=en><title>%(title)s</title><p>%(body)s</p></html>"
+
+    def __init__(self, channel: Any, *args: Any) -> None:
+        super().__init__(channel, *args, parsePOSTFormSubmission=False)
+        self._body_bytes = 0
+
+    @property
+    def is_too_large(self) -> bool:
+        return self._body_bytes > self.max_body_bytes
+
+    def gotLength(self, length: int | None) -> None:
+        self._body_bytes = length if length is not None and length > self.max_body_bytes else 0
+        super().gotLength(0 if self.is_too_large else length)
+
+    def handleContentChunk(self, data: bytes) -> None:
+        if self.is_too_large:
+            return
+        self._body_bytes += len(data)
+        if self.is_too_large:
+            self.content.seek(0)
+            self.content.truncate()
+        else:
+            super().handleContentChunk(data)
+
+    def process(self) -> Any:
+        if self.is_too_large:
+            self.setHeader(b"Connection", b"close")
+            return self.basic_error(413, b"Content Too Large", TOO_LARGE)
+        return super().process()
+
+
+class BoundedHTTPFactory(HTTPFactory):  # type: ignore[misc]  # daphne ships no types
+    def buildProtocol(self, addr: Any) -> Any:
+        protocol = super().buildProtocol(addr)
+        protocol.requestFactory = BoundedRequest
+        return protocol
+
+
+class Server(daphne.server.Server):  # type: ignore[misc]  # daphne ships no types
+    """Daphne's server that reports where it listens, or why it cannot."""
+
+    def __init__(self, application: Any, *, on_listening: Callable[[str, int], None], **options: Any) -> None:
+        super().__init__(application, server_name="", **options)
+        self.failure: str | None = None
+        self._on_listening = on_listening
+
+    def listen_success(self, port: Any) -> None:
+        super().listen_success(port)
+        where = port.getHost()
+        self._on_listening(where.host, where.port)
+
+    def listen_error(self, failure: Any) -> None:
+        self.failure = failure.getErrorMessage()
+        self.stop()
+
+
+def serve(
+    application: Any,
+    *,
+    host: str,
+    port: int,
+    max_body_bytes: int,
+    behind_proxy: bool,
+    on_listening: Callable[[str, int], None],
+) -> str | None:
+    """Serve until SIGINT or SIGTERM. Gives the reason when the server could not listen, None after an orderly stop.
+    """
+    BoundedRequest.max_body_bytes = max_body_bytes
+    daphne.server.HTTPFactory = BoundedHTTPFactory  # the one that `Server.run` makes; there is no parameter for it
+    # A shell that starts this in the background hands SIGINT over as ignored, and Twisted would leave it so.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    server = Server(
+        application,
+        endpoints=build_endpoint_description_strings(host=host, port=port),
+        on_listening=on_listening,
+        verbosity=0,
+        application_close_timeout=5,
+        **(PROXY_HEADERS if behind_proxy else {}),
+    )
+    server.run()
+    return server.failure
