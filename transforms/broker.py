@@ -1,4 +1,4 @@
-"""Dramatiq's parts that are ours: the broker of embedded mode, and the middleware that stops jobs in time."""
+"""What we add to Dramatiq: the broker of embedded mode, and what a worker does when it starts and stops."""
 
 from __future__ import annotations
 
@@ -30,11 +30,22 @@ def _bounded() -> Any:
     return deque(maxlen=DEAD_LETTERS_KEPT)
 
 
-class StopJobs(Middleware):
-    """Asks running jobs to stop before a worker shuts down, so that they are released and not lost."""
+class WorkerLife(Middleware):
+    """Starts the sweeper with a worker process, and asks running jobs to stop before it ends.
+
+    Imports lie inside: the broker is made before Django's models are loaded.
+    """
 
     def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
         stopping.clear()
 
+    def after_process_boot(self, broker: Broker) -> None:
+        from transforms import sweeper
+
+        sweeper.start()
+
     def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
+        from transforms import sweeper
+
         stopping.set()
+        sweeper.stop()

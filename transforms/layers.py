@@ -12,8 +12,9 @@ from channels.layers import InMemoryChannelLayer
 class EmbeddedChannelLayer(InMemoryChannelLayer):  # type: ignore[misc]  # channels ships no types
     """Channels' in-memory layer, which other threads may send to.
 
-    Its queues belong to the event loop of the sockets. A message from another loop (a worker's thread) is handed to
-    that loop, which is remembered when a socket joins or listens; without this it arrives up to a second late, or never.
+    Its queues belong to the event loop of the sockets. A message from another loop (a worker's thread) is handed
+    to that loop, which is remembered when a socket joins or listens; without this it arrives up to a second
+    late, or never.
     """
 
     def __init__(self, **options: Any) -> None:

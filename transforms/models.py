@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
+from django.contrib.auth.models import AnonymousUser
 from django.db import models
 from django.db.models import F, OuterRef, Q, Subquery
 from django.utils import timezone
@@ -35,8 +36,8 @@ FINISHED = (State.SUCCEEDED, State.FAILED, State.CANCELED)
 
 
 class JobQuerySet(models.QuerySet["Job"]):
-    def visible_to(self, user: object) -> JobQuerySet:
-        return self.filter(user=user)
+    def visible_to(self, user: User | AnonymousUser) -> JobQuerySet:
+        return self.filter(user=user) if isinstance(user, User) else self.none()
 
     def active(self) -> JobQuerySet:
         return self.filter(state__in=ACTIVE)
@@ -47,9 +48,10 @@ class JobQuerySet(models.QuerySet["Job"]):
 
     def claimable(self) -> JobQuerySet:
         """Waiting jobs, and running ones whose worker let the lease run out, with attempts left."""
+        now = timezone.now()
+        due = Q(state=State.QUEUED) & (Q(not_before=None) | Q(not_before__lte=now))
         return self.filter(
-            Q(state=State.QUEUED) | Q(state=State.RUNNING, lease_until__lt=timezone.now()),
-            attempt__lt=settings.JOB_ATTEMPTS,
+            due | Q(state=State.RUNNING, lease_until__lt=now), attempt__lt=settings.JOB_ATTEMPTS
         )
 
     def exhausted(self) -> JobQuerySet:
@@ -73,7 +75,7 @@ class JobQuerySet(models.QuerySet["Job"]):
         )
         return waiting.filter(user=next_member).order_by("created_at", "id").first() if next_member else None
 
-    def claim(self, pk: uuid.UUID, token: uuid.UUID) -> bool:
+    def claim(self, pk: uuid.UUID, token: uuid.UUID, worker: str = "") -> bool:
         """Take the job for the worker that holds `token`. False: another was faster, or it is over."""
         now = timezone.now()
         return bool(
@@ -81,6 +83,7 @@ class JobQuerySet(models.QuerySet["Job"]):
             .filter(pk=pk)
             .update(
                 state=State.RUNNING,
+                worker=worker,
                 lease_token=token,
                 lease_until=now + timedelta(seconds=settings.JOB_LEASE_SECONDS),
                 attempt=F("attempt") + 1,
@@ -90,7 +93,7 @@ class JobQuerySet(models.QuerySet["Job"]):
         )
 
     def held(self, pk: uuid.UUID, token: uuid.UUID) -> JobQuerySet:
-        """The job, as long as the worker with `token` still holds it: every write of a worker goes through here."""
+        """The job, as long as the worker with `token` still holds it: all writes of a worker go through here."""
         return self.filter(pk=pk, state=State.RUNNING, lease_token=token)
 
     def renew(self, pk: uuid.UUID, token: uuid.UUID) -> bool:
@@ -98,18 +101,18 @@ class JobQuerySet(models.QuerySet["Job"]):
         until = timezone.now() + timedelta(seconds=settings.JOB_LEASE_SECONDS)
         return bool(self.held(pk, token).update(lease_until=until))
 
-    def release(self, pk: uuid.UUID, token: uuid.UUID, *, refund: bool = False) -> bool:
-        """Put a held job back into the queue. `refund`: the attempt does not count, since the job was not to blame."""
-        return bool(
-            self.held(pk, token).update(
-                state=State.QUEUED,
-                lease_token=None,
-                lease_until=None,
-                stage="",
-                progress=0.0,
-                attempt=F("attempt") - 1 if refund else F("attempt"),
-                sequence=F("sequence") + 1,
-            )
+    def release(self, *, refund: bool = False, wait: timedelta | None = None) -> int:
+        """Put running jobs back into the queue. `refund`: the attempt does not count, the job is not to blame."""
+        return self.filter(state=State.RUNNING).update(
+            state=State.QUEUED,
+            worker="",
+            lease_token=None,
+            lease_until=None,
+            not_before=None if wait is None else timezone.now() + wait,
+            stage="",
+            progress=0.0,
+            attempt=F("attempt") - 1 if refund else F("attempt"),
+            sequence=F("sequence") + 1,
         )
 
     def finish(self, state: State, **fields: Any) -> int:
@@ -133,7 +136,7 @@ class Job(models.Model):
                           -> failed
                           -> canceled
         queued -> canceled
-        running -> queued      (released: the worker stopped, or failed for an unknown reason, and attempts are left)
+        running -> queued      (released: the worker stopped, or something unknown failed with attempts left)
 
     Every move is a conditional update whose row count is looked at. `sequence` grows with each change that a
     watcher could see, so that a page can ignore news that is older than what it shows.
@@ -142,21 +145,40 @@ class Job(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="jobs")
     operation = models.CharField(max_length=20, choices=Operation.choices)
+    title = models.CharField(
+        max_length=160, blank=True, help_text="What it is about, in words for the member."
+    )
     params = models.JSONField(default=dict)
     image = models.ForeignKey(Image, on_delete=models.CASCADE, null=True, blank=True, related_name="jobs")
-    saved_image = models.ForeignKey(SavedImage, on_delete=models.CASCADE, null=True, blank=True, related_name="jobs")
+    saved_image = models.ForeignKey(
+        SavedImage, on_delete=models.CASCADE, null=True, blank=True, related_name="jobs"
+    )
     state = models.CharField(max_length=10, choices=State.choices, default=State.QUEUED)
     progress = models.FloatField(default=0.0, help_text="0 to 1")
-    stage = models.CharField(max_length=80, blank=True, help_text="What it does now, in words for the member.")
+    stage = models.CharField(
+        max_length=80, blank=True, help_text="What it does now, in words for the member."
+    )
     attempt = models.PositiveSmallIntegerField(default=0)
     sequence = models.PositiveIntegerField(default=1)
+    not_before = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="Do not try again earlier."
+    )
+    worker = models.CharField(
+        max_length=120, blank=True, editable=False, help_text="host/process that runs it"
+    )
     lease_token = models.UUIDField(null=True, blank=True, editable=False)
     lease_until = models.DateTimeField(null=True, blank=True, editable=False)
     cancel_requested = models.BooleanField(default=False)
     keep_partial = models.BooleanField(default=False, help_text="Stop and keep what was found so far.")
-    retry_of = models.ForeignKey("self", on_delete=models.SET_NULL, null=True, blank=True, related_name="retries")
-    preview = models.BinaryField(null=True, blank=True, editable=False, help_text="The picture as it converges (WebP).")
-    preview_at = models.DateTimeField(null=True, blank=True, editable=False, help_text="When the preview was drawn.")
+    retry_of = models.ForeignKey(
+        "self", on_delete=models.SET_NULL, null=True, blank=True, related_name="retries"
+    )
+    preview = models.BinaryField(
+        null=True, blank=True, editable=False, help_text="The picture as it converges (WebP)."
+    )
+    preview_at = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="When the preview was drawn."
+    )
     error = models.CharField(max_length=300, blank=True)
     result: models.JSONField[Any, Any] = models.JSONField(default=dict, blank=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -168,7 +190,11 @@ class Job(models.Model):
     class Meta:
         ordering = ["-created_at", "-id"]
         indexes = [
-            models.Index(fields=["state", "created_at"], name="job_waiting", condition=Q(state__in=["queued", "running"])),
+            models.Index(
+                fields=["state", "created_at"],
+                name="job_waiting",
+                condition=Q(state__in=["queued", "running"]),
+            ),
             models.Index(fields=["user", "-created_at", "-id"], name="job_newest_of_member"),
             models.Index(fields=["user", "-started_at"], name="job_last_turn_of_member"),
         ]

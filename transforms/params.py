@@ -1,7 +1,7 @@
 """The parameters of each operation: one schema, which the forms, the API, the sockets and the workers share.
 
-Each class is made by `from_data(mapping)`, which checks everything and raises `InvalidParams` with a sentence, and
-gives back plain JSON with `as_data()`. What depends on the installed generators is checked in `services`.
+Each class is made by `from_data(mapping)`, which checks everything and raises `InvalidParams` with a sentence,
+and gives back plain JSON with `as_data()`. What depends on the installed generators is checked in `services`.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ LABELS = {
 
 @dataclass(frozen=True)
 class Edit:
-    """One slider: `component` moved by `strength` sigma (-10 to 10) on the layers `start` up to, not including, `end`."""
+    """One slider: `component` moved by `strength` sigma (-10 to 10) on the layers from `start` to before `end`."""
 
     component: int
     strength: float
@@ -110,7 +110,9 @@ class Edit:
     @classmethod
     def from_data(cls, data: object) -> Self:
         if not isinstance(data, Mapping):
-            raise InvalidParams("edits", "Each edit must be an object with component, strength, start and end.")
+            raise InvalidParams(
+                "edits", "Each edit must be an object with component, strength, start and end."
+            )
         edit = cls(
             component=whole(data, "component", 0, 8191),
             strength=number(data, "strength", -MAX_STRENGTH_SIGMA, MAX_STRENGTH_SIGMA),
@@ -188,7 +190,9 @@ class RandomParams:
             count=whole(data, "count", 1, MAX_COUNT, 1),
             seed=None if data.get("seed") in (None, "") else whole(data, "seed", 0, MAX_SEED),
             truncation_psi=number(data, "truncation_psi", 0.0, MAX_TRUNCATION_PSI, DEFAULT_TRUNCATION_PSI),
-            class_index=None if data.get("class_index") in (None, "") else whole(data, "class_index", 0, 8191),
+            class_index=None
+            if data.get("class_index") in (None, "")
+            else whole(data, "class_index", 0, 8191),
         )
 
     def seeds(self, first: int) -> list[int]:
@@ -292,7 +296,9 @@ class SeriesParams:
         """The edits of each frame. The slider's own edit, if it is among the others, is replaced."""
         place = (self.component, self.start, self.end)
         others = tuple(edit for edit in self.edits if (edit.component, edit.start, edit.end) != place)
-        return [(*others, Edit(self.component, strength, self.start, self.end)) for strength in self._strengths()]
+        return [
+            (*others, Edit(self.component, strength, self.start, self.end)) for strength in self._strengths()
+        ]
 
     def _strengths(self) -> list[float]:
         if self.steps == 1:

@@ -1,7 +1,8 @@
 """Recipes: the JSON that makes a picture again. Stored with each saved picture and embedded in downloads.
 
     {"schema": 1, "generator": {"name": ..., "sha256": ...},
-     "source": {"kind": "seed", "seed": 5, "class": null} or {"kind": "latent", "projection": uuid, "sha256": ...},
+     "source": {"kind": "seed", "seed": 5, "class": null}
+            or {"kind": "latent", "projection": uuid, "sha256": ...},
      "truncation_psi": 0.7, "truncation_cutoff": null, "edits": [...], "noise_mode": "const"}
 
 `truncation_psi` belongs to seeds: a latent that was found is used as it is, and its recipe says 1.
@@ -66,7 +67,9 @@ class Recipe:
         """Check a recipe from outside; InvalidParams with a sentence if it cannot be followed."""
         data = _object(data, "recipe")
         if data.get("schema") != SCHEMA:
-            raise InvalidParams("recipe", "This recipe was made by another version, and cannot be followed here.")
+            raise InvalidParams(
+                "recipe", "This recipe was made by another version, and cannot be followed here."
+            )
         generator = _object(data.get("generator"), "generator")
         cutoff = data.get("truncation_cutoff")
         return cls(

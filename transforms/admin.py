@@ -1,0 +1,109 @@
+"""Jobs in the admin: to look at, to cancel, to try again. Nothing is typed here."""
+
+from __future__ import annotations
+
+import json
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django_dramatiq.models import Task
+
+from transforms import services
+from transforms.errors import TransformError
+from transforms.models import Job
+
+# The broker's own list of messages shows arguments and errors unescaped, and says less than the rows of jobs.
+if admin.site.is_registered(Task):
+    admin.site.unregister(Task)
+
+
+@admin.register(Job)
+class JobAdmin(admin.ModelAdmin[Job]):
+    list_display = [
+        "title",
+        "operation",
+        "state",
+        "user",
+        "percent",
+        "attempt",
+        "created_at",
+        "finished_at",
+        "error",
+    ]
+    list_filter = ["state", "operation", "created_at"]
+    search_fields = ["=id", "user__user_name", "user__email"]
+    list_select_related = ["user"]
+    date_hierarchy = "created_at"
+    show_full_result_count = False
+    ordering = ["-created_at", "-id"]
+    actions = ["cancel_jobs", "retry_jobs"]
+    readonly_fields = [
+        "id",
+        "user",
+        "operation",
+        "title",
+        "state",
+        "percent",
+        "stage",
+        "attempt",
+        "error",
+        "image",
+        "saved_image",
+        "retry_of",
+        "parameters",
+        "outcome",
+        "worker",
+        "lease_until",
+        "not_before",
+        "cancel_requested",
+        "keep_partial",
+        "sequence",
+        "created_at",
+        "started_at",
+        "finished_at",
+    ]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Job]:
+        return super().get_queryset(request).defer("preview")
+
+    fields = readonly_fields
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Job | None = None) -> bool:
+        return False
+
+    @admin.display(description="progress")
+    def percent(self, job: Job) -> str:
+        return f"{job.progress:.0%}"
+
+    @admin.display(description="parameters")
+    def parameters(self, job: Job) -> SafeString:
+        return _as_json(job.params)
+
+    @admin.display(description="result")
+    def outcome(self, job: Job) -> SafeString:
+        return _as_json(job.result)
+
+    @admin.action(description="Cancel the chosen jobs", permissions=["change"])
+    def cancel_jobs(self, request: HttpRequest, jobs: QuerySet[Job]) -> None:
+        done = sum(services.cancel(job.user, job) for job in jobs.select_related("user"))
+        self.message_user(request, f"{done} jobs are canceled, or will be in a moment.")
+
+    @admin.action(description="Try the chosen jobs again", permissions=["change"])
+    def retry_jobs(self, request: HttpRequest, jobs: QuerySet[Job]) -> None:
+        for job in jobs.select_related("user"):
+            try:
+                services.retry(job.user, job)
+            except TransformError as error:
+                self.message_user(request, f"{job.title}: {error}", messages.WARNING)
+            else:
+                self.message_user(request, f"{job.title}: tried again.")
+
+
+def _as_json(value: object) -> SafeString:
+    return format_html("<pre>{}</pre>", json.dumps(value, indent=2, ensure_ascii=False))

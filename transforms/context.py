@@ -1,0 +1,98 @@
+"""What an operation is given to work with: it tells how far it is, and asks whether to go on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.db.models import F
+from django.utils import timezone
+
+from transforms.broker import stopping
+from transforms.errors import Canceled, LeaseLost, ShuttingDown
+from transforms.events import publish
+from transforms.models import Job, JobQuerySet
+
+PROGRESS_EVERY_SECONDS = 0.2
+ASK_EVERY_SECONDS = 0.25
+
+
+def _nothing() -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an operation made. Files are written before, under names of their rows.
+
+    `write` puts it into the database; `discard` removes the files of a result that is not wanted any more.
+    """
+
+    result: dict[str, Any]
+    write: Callable[[], None] = _nothing
+    discard: Callable[[], None] = _nothing
+
+
+class JobContext:
+    """One attempt at one job, by the worker that holds `token`."""
+
+    def __init__(self, pk: UUID, token: UUID) -> None:
+        self.pk, self.token = pk, token
+        self.lost = False
+        self.canceled = False
+        self.kept = False
+        """The member wants what was found so far."""
+        self._told_at = self._asked_at = 0.0
+
+    @property
+    def held(self) -> JobQuerySet:
+        """The job, for as long as this attempt is the one that may write."""
+        return Job.objects.held(self.pk, self.token)
+
+    def progress(self, fraction: float, stage: str, preview: bytes | None = None) -> None:
+        """Tell how far the work is (0 to 1). Sent five times a second, and with each preview (WebP)."""
+        now = time.monotonic()
+        if preview is None and now - self._told_at < PROGRESS_EVERY_SECONDS:
+            return
+        self._told_at = now
+        changes: dict[str, Any] = {"progress": min(max(fraction, 0.0), 1.0), "stage": stage[:80]}
+        if preview is not None:
+            changes |= {"preview": preview, "preview_at": timezone.now()}
+        self.update(**changes)
+
+    def update(self, **changes: Any) -> None:
+        """Change the job's row and tell its watchers. LeaseLost if it is not ours any more."""
+        if not self.held.update(sequence=F("sequence") + 1, **changes):
+            self.lost = True
+            raise LeaseLost
+        publish(self.pk)
+
+    def should_stop(self) -> bool:
+        """Whether to leave now. Asks the database at most four times a second: call it at each step."""
+        if not (self.lost or self.canceled or self.kept or stopping.is_set()):
+            now = time.monotonic()
+            if now - self._asked_at >= ASK_EVERY_SECONDS:
+                self._asked_at = now
+                self._ask()
+        return self.lost or self.canceled or self.kept or stopping.is_set()
+
+    def check(self) -> None:
+        """Raise the reason to leave, if there is one. Somebody who wants what was found so far is none."""
+        self._ask()
+        if self.lost:
+            raise LeaseLost
+        if self.canceled:
+            raise Canceled
+        if stopping.is_set() and not self.kept:
+            raise ShuttingDown
+
+    def _ask(self) -> None:
+        row = self.held.values_list("cancel_requested", "keep_partial").first()
+        if row is None:
+            self.lost = True
+        else:
+            self.kept = row[1]
+            self.canceled = row[0] and not self.kept

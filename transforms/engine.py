@@ -1,0 +1,281 @@
+"""The engine's door: the only module here that knows ganworks. All others trade in plain data and pictures.
+
+torch is loaded when the first picture is drawn, never by listing what is installed.
+"""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Any, Protocol
+
+from django.conf import settings
+
+import ganworks
+from ganworks.errors import GanworksError as EngineError
+from ganworks.errors import InvalidInput
+from ganworks.errors import Stopped as EngineStopped
+from transforms.errors import GeneratorMissing, InvalidParams
+from transforms.params import Edit
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
+    from torch import Tensor
+
+    from ganworks import Basis, Generator, GeneratorInfo, UpscalerInfo
+
+__all__ = ["Engine", "EngineError", "EngineStopped", "FileSource", "Found", "SeedSource", "engine"]
+
+KEPT_LATENTS = 64
+NOISE_SEED = 0
+PREVIEW_EVERY_SECONDS = 0.4
+
+OnStep = Callable[[int, int, float, "Picture | None"], None]
+OnTile = Callable[[int, int], None]
+ShouldStop = Callable[[], bool]
+
+
+@dataclass(frozen=True)
+class SeedSource:
+    """A random picture: which generator drew it (by content hash), from which seed."""
+
+    generator_sha256: str
+    seed: int
+    class_index: int | None = None
+    truncation_psi: float = 1.0
+    truncation_cutoff: int | None = None
+
+
+@dataclass(frozen=True)
+class FileSource:
+    """A latent that was found: `key` names its content, `read` gives its bytes when they are needed."""
+
+    generator_sha256: str
+    key: str
+    read: Callable[[], bytes] = field(compare=False)
+
+
+Source = SeedSource | FileSource
+
+
+@dataclass(frozen=True)
+class Component:
+    """One slider that a generator offers. `variance` is its part of the whole variance, 0 to 1."""
+
+    index: int
+    name: str
+    variance: float
+
+
+@dataclass(frozen=True)
+class Found:
+    """A projection: the file to keep, how good it is, and what it looks like."""
+
+    data: bytes
+    loss: float
+    psnr: float | None
+    steps: int
+    stopped_early: bool
+    picture: Picture
+
+
+class Engine(Protocol):
+    """What jobs and previews ask for. All methods may be called from any thread."""
+
+    def generators(self) -> list[GeneratorInfo]: ...
+    def upscalers(self) -> list[UpscalerInfo]: ...
+    def problems(self) -> list[str]: ...
+    def generator(self, name: str) -> GeneratorInfo: ...
+    def generator_by_sha256(self, sha256: str) -> GeneratorInfo: ...
+    def upscaler(self, name: str) -> UpscalerInfo: ...
+    def components(self, name: str) -> list[Component]: ...
+    def layer_ranges(self, name: str) -> dict[str, tuple[int, int]]: ...
+    def draw(
+        self, name: str, seeds: Sequence[int], *, truncation_psi: float, class_index: int | None
+    ) -> Iterator[Picture]: ...
+    def render(self, source: Source, edits: Sequence[Edit], noise_mode: str = "const") -> Picture: ...
+    def project(
+        self, name: str, square: Picture, *, space: str, steps: int, on_step: OnStep, should_stop: ShouldStop
+    ) -> Found: ...
+    def upscale(
+        self, name: str, picture: Picture, *, on_tile: OnTile, should_stop: ShouldStop
+    ) -> Picture: ...
+    def job_threads(self) -> AbstractContextManager[None]: ...
+    def warm(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A source, opened: ws [1, num_ws, w_dim] and the noise maps that belong to it."""
+
+    ws: Tensor
+    noise: dict[str, Tensor] | None
+
+
+class LocalEngine:
+    """The engine in this process, over one library: each network is loaded once and kept."""
+
+    def __init__(self, library: ganworks.Library) -> None:
+        self._library = library
+        self._places: OrderedDict[Source, _Place] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def generators(self) -> list[GeneratorInfo]:
+        return self._library.generators()
+
+    def upscalers(self) -> list[UpscalerInfo]:
+        return self._library.upscalers()
+
+    def problems(self) -> list[str]:
+        """One sentence for each weights file that cannot be used."""
+        return self._library.problems()
+
+    def generator(self, name: str) -> GeneratorInfo:
+        for info in self._library.generators():
+            if info.name == name:
+                return info
+        raise GeneratorMissing(f"There is no generator named “{name}” here. Choose another one.")
+
+    def generator_by_sha256(self, sha256: str) -> GeneratorInfo:
+        info = self._library.by_sha256(sha256)
+        if info is None:
+            raise GeneratorMissing("The generator that this picture needs is not installed any more.")
+        return info
+
+    def upscaler(self, name: str) -> UpscalerInfo:
+        for info in self._library.upscalers():
+            if info.name == name:
+                return info
+        raise GeneratorMissing(f"There is no upscaler named “{name}” here. Choose another one.")
+
+    def components(self, name: str) -> list[Component]:
+        if not self.generator(name).has_components:
+            return []
+        basis = self._library.basis(name)
+        shares = basis.variance_share.tolist()
+        return [
+            Component(index, label, share)
+            for index, (label, share) in enumerate(zip(basis.names, shares, strict=True))
+        ]
+
+    def layer_ranges(self, name: str) -> dict[str, tuple[int, int]]:
+        return ganworks.layer_ranges(self.generator(name).num_ws)
+
+    def draw(
+        self, name: str, seeds: Sequence[int], *, truncation_psi: float, class_index: int | None
+    ) -> Iterator[Picture]:
+        """The pictures of the seeds, one by one."""
+        sha256 = self.generator(name).sha256
+        for seed in seeds:
+            yield self.render(SeedSource(sha256, seed, class_index, truncation_psi), ())
+
+    def render(self, source: Source, edits: Sequence[Edit], noise_mode: str = "const") -> Picture:
+        info = self.generator_by_sha256(source.generator_sha256)
+        generator = self._library.generator(info.name)
+        place = self._place(source, generator)
+        ws = self._edited(place.ws, edits, info)
+        noise = place.noise if noise_mode == "const" else None
+        return ganworks.to_image(generator.synthesis(ws, noise_mode, noise=noise, noise_seed=NOISE_SEED))
+
+    def project(
+        self, name: str, square: Picture, *, space: str, steps: int, on_step: OnStep, should_stop: ShouldStop
+    ) -> Found:
+        """Find `square` in the generator's space. Stopped early, it gives back what was found so far."""
+        generator = self._library.generator(name)
+
+        def step(state: ganworks.ProjectionStep) -> None:
+            preview = None if state.preview is None else ganworks.to_image(state.preview)
+            on_step(state.step, state.steps, state.loss, preview)
+
+        found = ganworks.project(
+            generator,
+            ganworks.to_tensor(square, generator.resolution),
+            steps=steps,
+            space=space,
+            critic=self._library.critic(name),
+            on_step=step,
+            should_stop=should_stop,
+            preview_every_seconds=PREVIEW_EVERY_SECONDS,
+        )
+        file = io.BytesIO()
+        found.save(file)
+        picture = ganworks.to_image(generator.synthesis(found.ws, noise=found.noise))
+        return Found(file.getvalue(), found.loss, found.psnr, found.steps, found.stopped_early, picture)
+
+    def upscale(self, name: str, picture: Picture, *, on_tile: OnTile, should_stop: ShouldStop) -> Picture:
+        return self._library.upscaler(name).upscale_image(picture, on_tile=on_tile, should_stop=should_stop)
+
+    def job_threads(self) -> AbstractContextManager[None]:
+        """Inside it the calling thread computes with as many cores as jobs may use."""
+        count: int = settings.ENGINE_JOB_THREADS
+        return ganworks.inference_threads(count) if count else nullcontext()
+
+    def warm(self) -> None:
+        """Load torch and the first generator with its directions, and draw once: the first click is quick."""
+        for info in self.generators()[:1]:
+            edits = [Edit(0, 0.0, 0, info.num_ws)] if info.has_components else []
+            class_index = 0 if info.c_dim else None
+            self.render(SeedSource(info.sha256, 0, class_index), edits)
+
+    def _place(self, source: Source, generator: Generator) -> _Place:
+        with self._lock:
+            place = self._places.get(source)
+            if place is not None:
+                self._places.move_to_end(source)
+                return place
+        place = (
+            _open_seed(source, generator) if isinstance(source, SeedSource) else _open_file(source, generator)
+        )
+        with self._lock:
+            self._places[source] = place
+            while len(self._places) > KEPT_LATENTS:
+                self._places.popitem(last=False)
+        return place
+
+    def _edited(self, ws: Tensor, edits: Sequence[Edit], info: GeneratorInfo) -> Tensor:
+        if not edits:
+            return ws
+        basis: Basis = self._library.basis(info.name)
+        try:
+            moves = [
+                ganworks.Edit(basis, edit.component, (edit.start, edit.end), edit.strength) for edit in edits
+            ]
+            return ganworks.apply_edits(ws, moves)
+        except InvalidInput as error:
+            raise InvalidParams("edits", str(error)) from error
+
+
+def _open_seed(source: SeedSource, generator: Generator) -> _Place:
+    c = None
+    if generator.c_dim:
+        import torch
+
+        c = torch.zeros(1, generator.c_dim)
+        c[0, source.class_index or 0] = 1
+    z = generator.latents([source.seed])
+    ws = generator.mapping(z, c, source.truncation_psi, source.truncation_cutoff)
+    return _Place(ws, None)
+
+
+def _open_file(source: FileSource, generator: Generator) -> _Place:
+    found: Any = ganworks.Projection.load(io.BytesIO(source.read()))
+    if found.generator_sha256 != generator.sha256:
+        raise GeneratorMissing("This picture was projected into another generator than the one that is here.")
+    return _Place(found.ws, found.noise)
+
+
+@cache
+def engine() -> Engine:
+    """The engine of this process, made when it is first asked for."""
+    return LocalEngine(
+        ganworks.Library(
+            directories=[settings.MODELS_DIR],
+            device=settings.ENGINE_DEVICE,
+            memory_budget_bytes=settings.ENGINE_MEMORY_BYTES,
+        )
+    )

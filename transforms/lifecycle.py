@@ -1,0 +1,102 @@
+"""The moves of a job between its states, with what they mean for its pictures. Each is one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import Case, F, Q, Value, When
+
+from gallery.models import Image, ImageQuerySet, SavedImage, Status
+from transforms.events import publish_on_commit
+from transforms.models import Job, JobQuerySet, Operation, State
+
+
+def begin(job: Job) -> None:
+    """A worker has claimed the job: its pictures show that something happens."""
+    _mark(job, Status.RUNNING)
+    publish_on_commit(job.pk)
+
+
+def complete(held: JobQuerySet, job: Job, result: dict[str, object], write: Callable[[], None]) -> bool:
+    """Result and terminal state in one transaction. False: the job was canceled, or is not held any more."""
+    wanted = held.filter(Q(cancel_requested=False) | Q(keep_partial=True))
+    with transaction.atomic():
+        if not wanted.finish(State.SUCCEEDED, progress=1.0, stage="", error="", result=result):
+            return False
+        write()
+        publish_on_commit(job.pk)
+    return True
+
+
+def fail(jobs: JobQuerySet, job: Job, error: str) -> bool:
+    """The job cannot be done. `jobs` is the condition under which that may still be said."""
+    with transaction.atomic():
+        if not jobs.finish(State.FAILED, stage="", error=error[:300]):
+            return False
+        _settle(job, State.FAILED)
+        publish_on_commit(job.pk)
+    return True
+
+
+def cancel(jobs: JobQuerySet, job: Job) -> bool:
+    """The job is not wanted any more: what is not drawn yet disappears."""
+    with transaction.atomic():
+        if not jobs.finish(State.CANCELED, stage="", cancel_requested=True):
+            return False
+        _settle(job, State.CANCELED)
+        publish_on_commit(job.pk)
+    return True
+
+
+def release(held: JobQuerySet, job: Job, *, refund: bool = False, wait: timedelta | None = None) -> bool:
+    """Back to the queue. A job whose owner asked to cancel meanwhile ends instead."""
+    with transaction.atomic():
+        if cancel(held.filter(cancel_requested=True), job):
+            return True
+        if not held.release(refund=refund, wait=wait):
+            return False
+        _mark(job, Status.QUEUED)
+        publish_on_commit(job.pk)
+    return True
+
+
+def undrawn(job: Job) -> ImageQuerySet:
+    """The pictures of a random batch that are not there yet."""
+    ready = set(job.result.get("ready", []))
+    return Image.objects.filter(
+        pk__in=[UUID(pk) for pk in job.result.get("images", []) if pk not in ready], file=""
+    )
+
+
+def _mark(job: Job, status: Status) -> None:
+    if job.operation == Operation.RANDOM:
+        undrawn(job).update(status_process=status)
+    elif job.operation == Operation.PROJECT:
+        Image.objects.filter(jobs=job).update(status_process=status)
+    elif job.operation == Operation.UPSCALE:
+        SavedImage.objects.filter(jobs=job).update(status_superresolution=status)
+
+
+def _settle(job: Job, state: State) -> None:
+    """What an unsuccessful end leaves behind. An earlier result stays in force."""
+    ended = Value(Status.FAILED if state == State.FAILED else Status.NONE)
+    job = Job.objects.defer("preview").get(pk=job.pk)
+    if job.operation == Operation.RANDOM and state == State.CANCELED:
+        undrawn(job).delete()
+    elif job.operation == Operation.RANDOM:
+        undrawn(job).update(status_process=Status.FAILED)
+    elif job.operation == Operation.PROJECT:
+        kept = When(projection__isnull=False, then=Value(Status.DONE))
+        Image.objects.filter(jobs=job).update(status_process=Case(kept, default=ended))
+    elif job.operation == Operation.UPSCALE:
+        kept = When(~Q(upscaled_file=""), then=Value(Status.DONE))
+        SavedImage.objects.filter(jobs=job).update(status_superresolution=Case(kept, default=ended))
+
+
+def touch(pk: UUID) -> None:
+    """Something that a watcher can see has changed."""
+    Job.objects.filter(pk=pk).update(sequence=F("sequence") + 1)
+    publish_on_commit(pk)

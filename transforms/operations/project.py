@@ -1,0 +1,88 @@
+"""Find an uploaded picture in a generator's latent space, and keep what was found."""
+
+from __future__ import annotations
+
+import io
+
+from PIL import Image as Pillow
+from PIL.Image import Image as Picture
+
+from gallery.models import Image, Status
+from gallery.services import open_image, store_projection
+from transforms import projections
+from transforms.context import JobContext, Outcome
+from transforms.engine import Found, engine
+from transforms.errors import JobFailed
+from transforms.models import Job
+from transforms.params import Crop, ProjectParams
+from transforms.pictures import encode_webp
+
+
+def run(job: Job, context: JobContext) -> Outcome:
+    params = ProjectParams.from_data(job.params)
+    image = job.image
+    if image is None or params.crop is None or not image.file:
+        raise JobFailed("The picture that should be projected is not there any more.")
+    square = cropped(image, params.crop, engine().generator(params.generator).resolution)
+
+    def on_step(step: int, steps: int, loss: float, preview: Picture | None) -> None:
+        data = None if preview is None else encode_webp(preview)
+        context.progress(step / steps, f"Step {step} of {steps}", data)
+
+    found = engine().project(
+        params.generator,
+        square,
+        space=params.space,
+        steps=params.steps,
+        on_step=on_step,
+        should_stop=context.should_stop,
+    )
+    if found.stopped_early:
+        context.check()
+    return _outcome(image, params, found)
+
+
+def cropped(image: Image, crop: Crop, side_px: int) -> Picture:
+    """The square of the upright picture, RGB, at the generator's resolution."""
+    return (
+        open_image(image)
+        .crop(crop.box)
+        .resize((side_px, side_px), Pillow.Resampling.LANCZOS, reducing_gap=3.0)
+    )
+
+
+def _outcome(image: Image, params: ProjectParams, found: Found) -> Outcome:
+    """Kept under the number of steps that were made: what was stopped early does not count as the whole."""
+    info = engine().generator(params.generator)
+    crop = params.crop.as_data() if params.crop else None
+    key = projections.key_of(image, info.sha256, params, steps=found.steps)
+
+    def write() -> None:
+        projection = store_projection(
+            image,
+            key=key,
+            latent=found.data,
+            preview=_webp(found.picture),
+            generator=info.name,
+            generator_sha256=info.sha256,
+            space=params.space,
+            crop=crop,
+            steps=found.steps,
+            loss=found.loss,
+            psnr=found.psnr,
+        )
+        Image.objects.filter(pk=image.pk).update(
+            model=info.name,
+            generator_sha256=info.sha256,
+            crop=crop,
+            status_process=Status.DONE,
+            projection=projection,
+        )
+
+    return Outcome({"stopped_early": found.stopped_early, "loss": found.loss, "psnr": found.psnr}, write)
+
+
+def _webp(picture: Picture) -> bytes:
+    out = io.BytesIO()
+    picture.save(out, "WEBP", quality=92, method=4)
+    return out.getvalue()

@@ -1,0 +1,45 @@
+"""Draw a batch of pictures from seeds. Each is stored and announced as soon as it is there."""
+
+from __future__ import annotations
+
+from django.db import transaction
+from PIL.Image import Image as Picture
+
+from gallery.models import Image, Status
+from gallery.services import prepare_image
+from transforms.context import JobContext, Outcome
+from transforms.engine import engine
+from transforms.lifecycle import undrawn
+from transforms.models import Job
+from transforms.params import RandomParams
+
+
+def run(job: Job, context: JobContext) -> Outcome:
+    params = RandomParams.from_data(job.params)
+    waiting = sorted(undrawn(job), key=lambda image: job.result["images"].index(str(image.pk)))
+    pictures = engine().draw(
+        params.generator,
+        [image.seed or 0 for image in waiting],
+        truncation_psi=params.truncation_psi,
+        class_index=params.class_index,
+    )
+    for image, picture in zip(waiting, pictures, strict=True):
+        if context.should_stop():
+            context.check()
+        _store(job, context, image, picture)
+    return Outcome(job.result)
+
+
+def _store(job: Job, context: JobContext, image: Image, picture: Picture) -> None:
+    """The picture, and the word that it is there, in one transaction."""
+    stored = prepare_image(image, picture)
+    ready = [*job.result["ready"], str(image.pk)]
+    total = len(job.result["images"])
+    with transaction.atomic():
+        context.update(
+            result={**job.result, "ready": ready},
+            progress=len(ready) / total,
+            stage=f"Picture {len(ready)} of {total}",
+        )
+        stored.apply(status_process=Status.DONE)
+    job.result["ready"] = ready

@@ -1,0 +1,28 @@
+"""Enlarge a saved picture, tile by tile."""
+
+from __future__ import annotations
+
+from gallery.services import open_image, prepare_upscaled
+from transforms.context import JobContext, Outcome
+from transforms.engine import engine
+from transforms.errors import JobFailed
+from transforms.models import Job
+from transforms.params import UpscaleParams
+
+
+def run(job: Job, context: JobContext) -> Outcome:
+    params = UpscaleParams.from_data(job.params)
+    saved = job.saved_image
+    if saved is None or not saved.file:
+        raise JobFailed("The picture that should be enlarged is not there any more.")
+
+    def on_tile(done: int, total: int) -> None:
+        context.progress(0.9 * done / total, f"Part {done} of {total}")
+
+    large = engine().upscale(
+        params.upscaler, open_image(saved, alpha=True), on_tile=on_tile, should_stop=context.should_stop
+    )
+    context.check()
+    stored = prepare_upscaled(saved, large, params.upscaler)
+    result = {"saved_image": str(saved.pk), "width": large.width, "height": large.height}
+    return Outcome(result, stored.apply)

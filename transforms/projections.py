@@ -1,0 +1,108 @@
+"""From pictures to places in a latent space: which projection counts, and how the engine opens it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import partial
+from uuid import UUID
+
+from django.db.models.fields.files import FieldFile
+
+from gallery.models import Image, Projection, SavedImage
+from transforms.engine import FileSource, SeedSource, Source
+from transforms.errors import NotReady
+from transforms.params import ProjectParams
+from transforms.recipes import LatentSource, Recipe
+from transforms.recipes import SeedSource as SeedOfRecipe
+
+KEY_VERSION = 1
+"""To be raised when projection changes so much that old results should not stand for new ones."""
+
+
+def key_of(image: Image, generator_sha256: str, params: ProjectParams, steps: int | None = None) -> str:
+    """SHA-256 of all that determines a projection: two wishes with the same key have the same answer."""
+    what = {
+        "version": KEY_VERSION,
+        "picture": image.sha256,
+        "generator": generator_sha256,
+        "crop": params.crop.as_data() if params.crop else None,
+        "space": params.space,
+        "steps": params.steps if steps is None else steps,
+    }
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+
+
+def needs_projection(image: Image) -> bool:
+    """Whether the editor cannot open the picture yet. Random pictures come from a place that is known."""
+    return image.source == Image.Source.UPLOAD and image.projection_id is None
+
+
+def source_of(image: Image, truncation_psi: float | None = None) -> Source:
+    """What the engine needs to draw the picture again. `truncation_psi` counts for random pictures only."""
+    if image.source == Image.Source.RANDOM:
+        return SeedSource(
+            generator_sha256=image.generator_sha256,
+            seed=image.seed or 0,
+            class_index=image.class_index,
+            truncation_psi=image.truncation_psi if truncation_psi is None else truncation_psi,
+        )
+    if image.projection is None:
+        raise NotReady("This picture has to be projected before it can be edited.")
+    return _file_source(image.projection)
+
+
+def recipe_of(image: Image, truncation_psi: float | None = None, noise_mode: str = "const") -> Recipe:
+    """The recipe of the picture without edits."""
+    source = source_of(image, truncation_psi)
+    if isinstance(source, SeedSource):
+        return Recipe(
+            generator=image.model,
+            generator_sha256=image.generator_sha256,
+            source=SeedOfRecipe(source.seed, source.class_index),
+            truncation_psi=source.truncation_psi,
+            noise_mode=noise_mode,
+        )
+    projection = image.projection
+    if projection is None:
+        raise NotReady("This picture has to be projected before it can be edited.")
+    return Recipe(
+        generator=projection.generator,
+        generator_sha256=projection.generator_sha256,
+        source=LatentSource(str(projection.pk), hashlib.sha256(source.read()).hexdigest()),
+        noise_mode=noise_mode,
+    )
+
+
+def source_of_recipe(recipe: Recipe, user_id: UUID) -> Source:
+    """What the engine needs to follow a member's recipe. A latent may come from the copy of a saved picture."""
+    if isinstance(recipe.source, SeedOfRecipe):
+        return SeedSource(
+            recipe.generator_sha256,
+            recipe.source.seed,
+            recipe.source.class_index,
+            recipe.truncation_psi,
+            recipe.truncation_cutoff,
+        )
+    pk = recipe.source.projection
+    projection = Projection.objects.filter(pk=pk, image__user_id=user_id).first()
+    if projection is not None and projection.file:
+        return _file_source(projection)
+    saved = SavedImage.objects.filter(
+        user_id=user_id, recipe__source__projection=pk, latent_file__gt=""
+    ).first()
+    if saved is None:
+        raise NotReady("The projection that this picture starts from was deleted. Project the photo again.")
+    return FileSource(recipe.generator_sha256, f"saved:{saved.pk}", partial(_read, saved.latent_file))
+
+
+def _file_source(projection: Projection) -> FileSource:
+    version = f"{projection.steps}:{projection.loss}"  # a projection that was made anew has another latent
+    key = f"projection:{projection.pk}:{version}"
+    return FileSource(projection.generator_sha256, key, partial(_read, projection.file))
+
+
+def _read(file: FieldFile) -> bytes:
+    with file.open("rb") as stream:
+        data: bytes = stream.read()
+    return data

@@ -1,0 +1,145 @@
+"""How wishes and jobs are written in the API. What is allowed stands in `transforms.params`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from transforms import params
+from transforms.models import Job, Operation, State
+from transforms.representation import job_as_data
+
+
+class JobSerializer(serializers.Serializer[Job]):
+    """A piece of durable work. The sockets send the same."""
+
+    id = serializers.UUIDField()
+    sequence = serializers.IntegerField(help_text="Grows with each change.")
+    operation = serializers.ChoiceField(choices=Operation.choices)
+    title = serializers.CharField()
+    state = serializers.ChoiceField(choices=State.choices)
+    progress = serializers.FloatField(help_text="0 to 1")
+    stage = serializers.CharField(allow_blank=True)
+    attempt = serializers.IntegerField()
+    image = serializers.UUIDField(allow_null=True)
+    saved_image = serializers.UUIDField(allow_null=True)
+    images = serializers.ListField(child=serializers.UUIDField(), help_text="All pictures of a random batch.")
+    ready = serializers.ListField(child=serializers.UUIDField(), help_text="Those that are drawn already.")
+    error = serializers.CharField(allow_blank=True)
+    created_at = serializers.DateTimeField()
+    finished_at = serializers.DateTimeField(allow_null=True)
+    has_preview = serializers.BooleanField()
+    preview_url = serializers.CharField(allow_null=True)
+    position = serializers.IntegerField(allow_null=True, help_text="How many-th in the queue; 1 is next.")
+    can_cancel = serializers.BooleanField()
+    can_keep = serializers.BooleanField()
+    can_retry = serializers.BooleanField()
+
+    def to_representation(self, instance: Job | dict[str, Any]) -> dict[str, Any]:
+        return job_as_data(instance) if isinstance(instance, Job) else instance
+
+
+class LabeledSerializer(serializers.Serializer[object]):
+    """Something installed. (`label` stands apart: every field has an attribute of that name.)"""
+
+    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
+        return {**super().get_fields(), "label": serializers.CharField()}
+
+
+class ComponentSerializer(serializers.Serializer[object]):
+    index = serializers.IntegerField()
+    name = serializers.CharField()
+    variance = serializers.FloatField(help_text="Its part of the whole variance, 0 to 1.")
+
+
+class GeneratorSerializer(LabeledSerializer):
+    name = serializers.CharField()
+    resolution = serializers.IntegerField(help_text="Side of its pictures in pixels.")
+    num_ws = serializers.IntegerField(help_text="How many layers an edit can reach.")
+    c_dim = serializers.IntegerField(help_text="How many classes it has; 0 for none.")
+    classes = serializers.ListField(child=serializers.CharField())
+    sha256 = serializers.CharField()
+    license = serializers.CharField()
+    description = serializers.CharField()
+    has_components = serializers.BooleanField()
+
+
+class GeneratorDetailSerializer(GeneratorSerializer):
+    components = ComponentSerializer(many=True)
+    layer_ranges = serializers.DictField(child=serializers.ListField(child=serializers.IntegerField()))
+
+
+class UpscalerSerializer(LabeledSerializer):
+    name = serializers.CharField()
+    scale = serializers.IntegerField()
+    sha256 = serializers.CharField()
+    license = serializers.CharField()
+    description = serializers.CharField()
+
+
+class EditSerializer(serializers.Serializer[object]):
+    component = serializers.IntegerField(min_value=0, max_value=8191)
+    strength = serializers.FloatField(
+        min_value=-params.MAX_STRENGTH_SIGMA, max_value=params.MAX_STRENGTH_SIGMA, help_text="In sigma."
+    )
+    start = serializers.IntegerField(min_value=0, max_value=63, help_text="The first layer.")
+    end = serializers.IntegerField(min_value=1, max_value=64, help_text="The layer before which it ends.")
+
+
+class GenerateSerializer(serializers.Serializer[object]):
+    generator = serializers.CharField(max_length=100)
+    count = serializers.IntegerField(min_value=1, max_value=params.MAX_COUNT, default=1)
+    seed = serializers.IntegerField(
+        min_value=0,
+        max_value=params.MAX_SEED,
+        required=False,
+        allow_null=True,
+        help_text="Empty: a random one.",
+    )
+    truncation_psi = serializers.FloatField(
+        min_value=0, max_value=params.MAX_TRUNCATION_PSI, default=params.DEFAULT_TRUNCATION_PSI
+    )
+    class_index = serializers.IntegerField(min_value=0, max_value=8191, required=False, allow_null=True)
+
+
+class CropSerializer(serializers.Serializer[object]):
+    """A square of the upright picture, in its pixels."""
+
+    x = serializers.IntegerField(min_value=0, max_value=params.MAX_PIXELS_SIDE)
+    y = serializers.IntegerField(min_value=0, max_value=params.MAX_PIXELS_SIDE)
+    size = serializers.IntegerField(min_value=1, max_value=params.MAX_PIXELS_SIDE)
+
+
+class ProjectSerializer(serializers.Serializer[object]):
+    generator = serializers.CharField(max_length=100)
+    crop = CropSerializer(required=False, allow_null=True)
+    space = serializers.ChoiceField(choices=params.SPACES, default=params.SPACES[0])
+    steps = serializers.IntegerField(min_value=1, max_value=params.MAX_STEPS, default=params.DEFAULT_STEPS)
+    force = serializers.BooleanField(
+        default=False, help_text="Project again even if an equal projection is kept."
+    )
+
+
+class EditsSerializer(serializers.Serializer[object]):
+    edits = serializers.ListField(child=EditSerializer(), default=list, max_length=params.MAX_EDITS)
+    truncation_psi = serializers.FloatField(
+        min_value=0,
+        max_value=params.MAX_TRUNCATION_PSI,
+        required=False,
+        allow_null=True,
+        help_text="Of random pictures only. Empty: as the picture was drawn.",
+    )
+    noise_mode = serializers.ChoiceField(choices=params.NOISE_MODES, default=params.NOISE_MODES[0])
+
+
+class SaveSerializer(EditsSerializer):
+    name = serializers.CharField(max_length=params.MAX_NAME, required=False, allow_blank=True, default="")
+
+
+class RenderSerializer(EditsSerializer):
+    format = serializers.ChoiceField(choices=["png", "webp", "jpeg"], default="png")
+
+
+class UpscaleSerializer(serializers.Serializer[object]):
+    upscaler = serializers.CharField(max_length=100, default=params.DEFAULT_UPSCALER)

@@ -1,0 +1,346 @@
+"""What members can ask for, from pages, API and commands: each checks, writes the rows, and wakes a worker."""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F
+
+from accounts.models import User
+from gallery.errors import StorageFull
+from gallery.models import Image, SavedImage, Status
+from gallery.services import check_room
+from transforms import lifecycle, projections
+from transforms.actors import ring_on_commit
+from transforms.engine import engine
+from transforms.errors import InvalidParams, NotReady, QuotaReached
+from transforms.events import publish_on_commit
+from transforms.models import Job, Operation, State
+from transforms.params import (
+    DEFAULT_STEPS,
+    DEFAULT_TRUNCATION_PSI,
+    DEFAULT_UPSCALER,
+    MAX_SEED,
+    SPACES,
+    Crop,
+    Edit,
+    ProjectParams,
+    RandomParams,
+    SaveParams,
+    UpscaleParams,
+    edits_as_data,
+)
+
+# --- Asking for work ----------------------------------------------------------------------------------------
+
+
+def request_random(
+    user: User,
+    *,
+    generator: str,
+    count: int = 1,
+    seed: int | None = None,
+    truncation_psi: float = DEFAULT_TRUNCATION_PSI,
+    class_index: int | None = None,
+) -> Job:
+    """Draw `count` pictures of the seeds from `seed` on (None: a random one). Their rows exist at once."""
+    params = RandomParams.from_data(
+        {
+            "generator": generator,
+            "count": count,
+            "seed": seed,
+            "truncation_psi": truncation_psi,
+            "class_index": class_index,
+        }
+    )
+    info = engine().generator(params.generator)
+    params = replace(params, class_index=_class_of(params.class_index, info.c_dim))
+    first = secrets.randbelow(MAX_SEED + 1) if params.seed is None else params.seed
+    with transaction.atomic():
+        _check_quota(user)
+        images = [
+            _random_image(user, info.label, info.sha256, params, drawn) for drawn in params.seeds(first)
+        ]
+        # The newest stands first in the gallery: the first seed should.
+        Image.objects.bulk_create(reversed(images))
+        ids = [str(image.pk) for image in images]
+        what = "1 picture" if params.count == 1 else f"{params.count} pictures"
+        return _enqueue(
+            user,
+            Operation.RANDOM,
+            title=f"{what} from {info.label}",
+            params={**params.as_data(), "seed": first},
+            result={"images": ids, "ready": []},
+        )
+
+
+def request_projection(
+    user: User,
+    image: Image,
+    *,
+    generator: str,
+    crop: Crop | dict[str, Any] | None = None,
+    space: str = SPACES[0],
+    steps: int = DEFAULT_STEPS,
+    force: bool = False,
+) -> Job | None:
+    """Find an upload in a generator's latent space. None: an equal projection is kept, and is in force now."""
+    params = ProjectParams.from_data({"generator": generator, "crop": crop, "space": space, "steps": steps})
+    if image.source == Image.Source.RANDOM:
+        raise NotReady(
+            "This picture was generated, so its place is known: it can be edited without projection."
+        )
+    if not image.file:
+        raise NotReady("This picture has no file yet. Try again when it is there.")
+    params = replace(params, crop=params.crop or Crop.middle_of(image.width, image.height))
+    assert params.crop is not None  # noqa: S101  (for the type checker)
+    params.crop.check_within(image.width, image.height)
+    info = engine().generator(params.generator)
+    key = projections.key_of(image, info.sha256, params)
+    with transaction.atomic():
+        running = Job.objects.active().filter(image=image, operation=Operation.PROJECT).first()
+        if running is not None:
+            return _same_or_refuse(running, key)
+        if not force and _point_at_kept(image, key):
+            return None
+        _check_quota(user)
+        Image.objects.filter(pk=image.pk).update(status_process=Status.QUEUED)
+        image.status_process = Status.QUEUED
+        return _enqueue(
+            user,
+            Operation.PROJECT,
+            title=f"Project “{image.name}” into {info.label}",
+            params={**params.as_data(), "key": key},
+            image=image,
+        )
+
+
+def request_save(
+    user: User,
+    image: Image,
+    *,
+    edits: Sequence[Edit | dict[str, Any]] = (),
+    truncation_psi: float | None = None,
+    name: str = "",
+    noise_mode: str = "const",
+) -> Job:
+    """Draw `image` with `edits` exactly, and keep it. The job's result names the saved picture."""
+    data = [edits_as_data([edit])[0] if isinstance(edit, Edit) else edit for edit in edits]
+    params = SaveParams.from_data(
+        {"edits": data, "truncation_psi": truncation_psi, "name": name, "noise_mode": noise_mode}
+    )
+    recipe = projections.recipe_of(image, params.truncation_psi, params.noise_mode)
+    recipe = replace(recipe, edits=params.edits)
+    check_edits(params.edits, recipe.generator_sha256)
+    with transaction.atomic():
+        _check_quota(user)
+        return _enqueue(
+            user,
+            Operation.SAVE,
+            title=f"Save “{params.name or image.name}”",
+            params={
+                "recipe": recipe.as_data(),
+                "name": params.name or image.name,
+                "saved_image": str(uuid.uuid4()),
+            },
+            image=image,
+        )
+
+
+def request_upscale(user: User, saved: SavedImage, *, upscaler: str = DEFAULT_UPSCALER) -> Job:
+    """Enlarge a saved picture. If that is under way already, this is that job."""
+    params = UpscaleParams.from_data({"upscaler": upscaler})
+    if not saved.file:
+        raise NotReady("This picture has no file yet. Try again when it is there.")
+    info = engine().upscaler(params.upscaler)
+    with transaction.atomic():
+        running = Job.objects.active().filter(saved_image=saved, operation=Operation.UPSCALE).first()
+        if running is not None:
+            return running
+        _check_quota(user)
+        SavedImage.objects.filter(pk=saved.pk).update(status_superresolution=Status.QUEUED)
+        saved.status_superresolution = Status.QUEUED
+        return _enqueue(
+            user,
+            Operation.UPSCALE,
+            title=f"Enlarge “{saved.name}” {info.scale} times",
+            params=params.as_data(),
+            saved_image=saved,
+        )
+
+
+def check_edits(edits: Sequence[Edit], generator_sha256: str) -> None:
+    """Whether the generator has these components and layers. InvalidParams if not."""
+    if not edits:
+        return
+    info = engine().generator_by_sha256(generator_sha256)
+    count = len(engine().components(info.name))
+    for edit in edits:
+        if edit.component >= count:
+            raise InvalidParams(
+                "edits", f"{info.label} has {count} components: there is no number {edit.component}."
+            )
+        if edit.end > info.num_ws:
+            raise InvalidParams(
+                "edits", f"{info.label} has {info.num_ws} layers: an edit may not reach beyond them."
+            )
+
+
+# --- Changing one's mind ------------------------------------------------------------------------------------
+
+
+def cancel(user: User, job: Job) -> bool:
+    """End a waiting job, or ask a running one to end. False: it is over already."""
+    mine = Job.objects.visible_to(user).filter(pk=job.pk)
+    for _ in range(3):  # it may be claimed, or released, between the two looks
+        if lifecycle.cancel(mine.filter(state=State.QUEUED), job):
+            return True
+        running = mine.filter(state=State.RUNNING)
+        if running.update(cancel_requested=True, keep_partial=False, sequence=F("sequence") + 1):
+            publish_on_commit(job.pk)
+            return True
+        if not mine.active().exists():
+            return False
+    return False
+
+
+def keep(user: User, job: Job) -> bool:
+    """Stop a running projection and keep what was found so far. False: there is nothing to keep."""
+    running = Job.objects.visible_to(user).filter(
+        pk=job.pk, operation=Operation.PROJECT, state=State.RUNNING, cancel_requested=False
+    )
+    if not running.update(keep_partial=True, sequence=F("sequence") + 1):
+        return False
+    publish_on_commit(job.pk)
+    return True
+
+
+def retry(user: User, job: Job) -> Job:
+    """Ask again for a job that failed or was canceled. Asked twice, the same new job answers."""
+    with transaction.atomic():
+        job = Job.objects.visible_to(user).select_for_update(of=("self",)).defer("preview").get(pk=job.pk)
+        if job.state not in (State.FAILED, State.CANCELED):
+            raise NotReady("Only a job that failed or was canceled can be tried again.")
+        again = job.retries.exclude(state__in=(State.FAILED, State.CANCELED)).first()
+        if again is not None:
+            return again
+        _check_quota(user)
+        return _enqueue(
+            user,
+            Operation(job.operation),
+            title=job.title,
+            params=_params_again(job),
+            result=_result_again(job),
+            image=job.image,
+            saved_image=job.saved_image,
+            retry_of=job,
+        )
+
+
+def _params_again(job: Job) -> dict[str, Any]:
+    if job.operation == Operation.SAVE:
+        return {**job.params, "saved_image": str(uuid.uuid4())}
+    if job.operation == Operation.PROJECT:
+        Image.objects.filter(jobs=job).update(status_process=Status.QUEUED)
+    if job.operation == Operation.UPSCALE:
+        SavedImage.objects.filter(jobs=job).update(status_superresolution=Status.QUEUED)
+    return dict(job.params)
+
+
+def _result_again(job: Job) -> dict[str, Any]:
+    """A batch draws what is missing. Placeholders that are gone come back, but not what the member deleted."""
+    if job.operation != Operation.RANDOM:
+        return {}
+    params = RandomParams.from_data(job.params)
+    info = engine().generator(params.generator)
+    known = {str(image.pk): image for image in Image.objects.filter(pk__in=job.result["images"])}
+    ids = []
+    for pk, seed in zip(job.result["images"], params.seeds(params.seed or 0), strict=True):
+        if pk in job.result["ready"]:
+            ids.append(pk)
+        elif pk not in known:
+            image = _random_image(job.user, info.label, info.sha256, params, seed)
+            image.save(force_insert=True)
+            ids.append(str(image.pk))
+        elif known[pk].deleted_at is None:
+            ids.append(pk)
+    waiting = [pk for pk in ids if pk not in job.result["ready"]]
+    Image.objects.filter(pk__in=waiting).update(status_process=Status.QUEUED)
+    return {"images": ids, "ready": [pk for pk in ids if pk in job.result["ready"]]}
+
+
+# --- Inside -------------------------------------------------------------------------------------------------
+
+
+def _enqueue(user: User, operation: Operation, *, title: str, params: dict[str, Any], **fields: Any) -> Job:
+    job = Job.objects.create(user=user, operation=operation, title=title[:160], params=params, **fields)
+    publish_on_commit(job.pk)
+    ring_on_commit()
+    return job
+
+
+def _random_image(user: User, label: str, sha256: str, params: RandomParams, seed: int) -> Image:
+    return Image(
+        user=user,
+        source=Image.Source.RANDOM,
+        name=f"{label} {seed}",
+        model=params.generator,
+        generator_sha256=sha256,
+        status_process=Status.QUEUED,
+        seed=seed,
+        truncation_psi=params.truncation_psi,
+        class_index=params.class_index,
+    )
+
+
+def _class_of(class_index: int | None, c_dim: int) -> int | None:
+    """A generator with classes draws the first one unless another is asked for."""
+    if not c_dim:
+        return None
+    if class_index is not None and class_index >= c_dim:
+        raise InvalidParams("class_index", f"The class must be a number from 0 to {c_dim - 1}.")
+    return class_index or 0
+
+
+def _same_or_refuse(running: Job, key: str) -> Job:
+    if running.params.get("key") == key:
+        return running
+    raise NotReady("This picture is being projected already. Stop that first, or wait for it.")
+
+
+def _point_at_kept(image: Image, key: str) -> bool:
+    kept = image.projections.filter(key=key).first()
+    if kept is None:
+        return False
+    values = {
+        "projection": kept,
+        "model": kept.generator,
+        "generator_sha256": kept.generator_sha256,
+        "crop": kept.crop,
+        "status_process": Status.DONE,
+    }
+    Image.objects.filter(pk=image.pk).update(**values)
+    for name, value in values.items():
+        setattr(image, name, value)
+    return True
+
+
+def _check_quota(user: User) -> None:
+    """Inside a transaction. The lock on the member's row keeps two requests from taking the same last place."""
+    User.objects.select_for_update().get(pk=user.pk)
+    outstanding = Job.objects.active().filter(user=user).count()
+    if outstanding >= settings.QUOTA_OUTSTANDING_JOBS:
+        raise QuotaReached(
+            f"You have {outstanding} jobs that are not done yet, which is as many as you may have. "
+            "Wait for one, or cancel one."
+        )
+    try:
+        check_room(user)
+    except StorageFull as error:
+        raise QuotaReached(str(error)) from error

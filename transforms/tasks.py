@@ -1,0 +1,5 @@
+"""Where `rundramatiq` looks for actors."""
+
+from transforms.actors import work
+
+__all__ = ["work"]

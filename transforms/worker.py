@@ -1,0 +1,149 @@
+"""Runs jobs: claims one, works on it under a lease, and ends it as the state machine allows."""
+
+from __future__ import annotations
+
+import os
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from types import TracebackType
+from typing import Self
+
+import structlog
+from django.conf import settings
+from django.db import connection
+
+from gallery.errors import GalleryError, PictureGone
+from transforms import lifecycle
+from transforms.actors import ring
+from transforms.broker import stopping
+from transforms.context import JobContext
+from transforms.engine import EngineError, EngineStopped, engine
+from transforms.errors import Canceled, LeaseLost, ShuttingDown, TransformError
+from transforms.models import Job
+from transforms.operations import operation_of
+from transforms.sweeper import worker_name
+
+log = structlog.get_logger(__name__)
+
+KNOWN_ERRORS = (TransformError, EngineError, GalleryError)
+BACK_OFF_SECONDS = 2.0
+
+
+def drain() -> int:
+    """Run jobs until none is claimable or the process stops. Gives how many were run."""
+    done = 0
+    with _job_thread():
+        while not stopping.is_set():
+            job = Job.objects.next_fair()
+            if job is None:
+                break
+            done += run_one(job.pk)
+    return done
+
+
+def run_one(pk: uuid.UUID) -> bool:
+    """Claim this job and run it. False if another worker has it, or it is over."""
+    token = uuid.uuid4()
+    if not Job.objects.claim(pk, token, worker_name()):
+        return False
+    job = Job.objects.select_related("user", "image", "saved_image").defer("preview").get(pk=pk)
+    context = JobContext(pk, token)
+    with structlog.contextvars.bound_contextvars(job_id=str(pk), operation=job.operation), Heartbeat(context):
+        _attempt(job, context)
+    return True
+
+
+def _attempt(job: Job, context: JobContext) -> None:
+    try:
+        _work(job, context)
+    except LeaseLost:
+        log.warning("job_lost", attempt=job.attempt)
+    except (Canceled, PictureGone):
+        lifecycle.cancel(context.held, job)
+    except ShuttingDown:
+        lifecycle.release(context.held, job, refund=True)
+    except KNOWN_ERRORS as error:
+        log.info("job_failed", error=str(error))
+        lifecycle.fail(context.held, job, str(error))
+    except Exception:
+        log.exception("job_crashed", attempt=job.attempt)
+        _after_crash(job, context)
+    except BaseException:
+        lifecycle.release(context.held, job, refund=True)
+        raise
+
+
+def _work(job: Job, context: JobContext) -> None:
+    lifecycle.begin(job)
+    context.check()
+    try:
+        with engine().job_threads():
+            outcome = operation_of(job.operation)(job, context)
+    except EngineStopped as error:
+        context.check()
+        raise LeaseLost from error  # nobody asked to stop, as far as the row says
+    if lifecycle.complete(context.held, job, outcome.result, outcome.write):
+        log.info("job_done", attempt=job.attempt)
+        return
+    try:
+        context.check()
+    except Canceled:
+        outcome.discard()
+        raise
+    raise LeaseLost
+
+
+def _after_crash(job: Job, context: JobContext) -> None:
+    """An unknown error may pass: try again a little later, unless that was the last attempt."""
+    if job.attempt < settings.JOB_ATTEMPTS:
+        wait = timedelta(seconds=BACK_OFF_SECONDS**job.attempt)
+        lifecycle.release(context.held, job, wait=wait)
+        ring(wait.total_seconds())
+    else:
+        sentence = (
+            f"Something went wrong. If it happens again, tell the people who run this site: job {job.pk}."
+        )
+        lifecycle.fail(context.held, job, sentence)
+
+
+@contextmanager
+def _job_thread() -> Iterator[None]:
+    """Jobs yield to pages and previews: fewer cores, and a lower priority for this thread."""
+    if settings.ENGINE_JOB_NICE:
+        with suppress(OSError, AttributeError):  # not every system has priorities for threads
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), settings.ENGINE_JOB_NICE)
+    yield
+
+
+class Heartbeat:
+    """Renews the lease from a thread of its own, so that a long step does not lose it."""
+
+    def __init__(self, context: JobContext) -> None:
+        self._context = context
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+
+    def _beat(self) -> None:
+        context = self._context
+        try:
+            while not self._over.wait(settings.JOB_LEASE_SECONDS / 3):
+                try:
+                    if not Job.objects.renew(context.pk, context.token) and not self._over.is_set():
+                        context.lost = True
+                        return
+                except Exception:
+                    log.exception("lease_not_renewed")  # the database may come back before the lease ends
+        finally:
+            connection.close()
