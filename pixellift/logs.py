@@ -46,7 +46,10 @@ LOGGING: dict[str, Any] = {
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "event"}},
     "root": {"handlers": ["console"], "level": env.text("LOG_LEVEL", "INFO").upper()},
     "loggers": {
+        "daphne": {"level": "WARNING"},
+        "django.request": {"level": "ERROR"},  # a page that was not found is no event
         "django.channels.server": {"level": "WARNING"},
+        "dramatiq": {"level": "WARNING"},
         "django_structlog": {"level": "WARNING"},
         "axes": {"level": "ERROR"},
     },

@@ -7,6 +7,7 @@ Full: DATABASE_URL, REDIS_URL and MEDIA_S3_BUCKET name the services that take th
 from __future__ import annotations
 
 import os
+import logging
 import sys
 from pathlib import Path
 from typing import Any
@@ -321,5 +322,7 @@ LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_I18N = True
 USE_TZ = True
+
+DJANGO_STRUCTLOG_STATUS_4XX_LOG_LEVEL = logging.INFO
 
 from pixellift.logs import LOGGING  # noqa: E402, F401  (structlog is configured by importing it)
