@@ -9,22 +9,19 @@
   PixelLift.csrf = () => JSON.parse(document.body.getAttribute("hx-headers"))["X-CSRFToken"];
   PixelLift.reducedMotion = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
-  /** POST a form to our own site. Resolves to the Response; toasts in its HX-Trigger header are shown. */
+  /** POST a form to our own site and ask for JSON. Resolves to {ok, status, data}; status 0: no answer came. */
   PixelLift.post = async (url, fields = {}) => {
-    const body = new URLSearchParams(fields);
-    const response = await fetch(url, {
-      method: "POST",
-      body,
-      headers: { "X-CSRFToken": PixelLift.csrf(), "HX-Request": "true" },
-      redirect: "follow",
-    });
-    const trigger = response.headers.get("HX-Trigger");
-    if (trigger && trigger.startsWith("{")) {
-      for (const [name, detail] of Object.entries(JSON.parse(trigger))) {
-        document.body.dispatchEvent(new CustomEvent(name, { detail, bubbles: true }));
-      }
+    try {
+      const response = await fetch(url, {
+        method: "POST",
+        body: new URLSearchParams(fields),
+        headers: { "X-CSRFToken": PixelLift.csrf(), Accept: "application/json" },
+      });
+      const isJson = (response.headers.get("Content-Type") || "").startsWith("application/json");
+      return { ok: response.ok && isJson, status: response.status, data: isJson ? await response.json() : {} };
+    } catch {
+      return { ok: false, status: 0, data: {} };
     }
-    return response;
   };
 
   // --- Toasts ---

@@ -1,0 +1,199 @@
+// The editor's line to the engine: one render in flight, the newest request waits, all others are forgotten.
+// PixelLift.Preview is an EventTarget; it fires: ready, unavailable, frame, series, export, refused, state.
+(() => {
+  const REST_MS = 160;
+  const ANSWER_WITHIN_MS = 20_000;
+  const FIRST_DELAY_MS = 400;
+  const LONGEST_DELAY_MS = 10_000;
+  const FRAME = 1;
+  const SERIES = 2;
+  const EXPORT = 3;
+  const HEADER_BYTES = 8;
+  const SIGNED_OUT = 4401;
+  const NOT_YOURS = 4404;
+
+  class Preview extends EventTarget {
+    #url;
+    #socket = null;
+    #seq = 0;
+    #shown = 0;
+    #inFlight = null; // {seq, sent, exact}
+    #wanted = null; // what to draw next
+    #latest = null; // what was asked for last: drawn again, exactly, when the hand rests
+    #ready = false;
+    #frameAsked = false;
+    #restTimer = 0;
+    #answerTimer = 0;
+    #reconnectTimer = 0;
+    #delay = FIRST_DELAY_MS;
+    #closed = false;
+
+    constructor(path) {
+      super();
+      this.#url = `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${path}`;
+      window.addEventListener("online", () => this.connect());
+      window.addEventListener("pagehide", () => {
+        this.#closed = true;
+        this.#socket?.close();
+      });
+      window.addEventListener("pageshow", (event) => {
+        this.#closed = false;
+        if (event.persisted) this.connect();
+      });
+      document.addEventListener("visibilitychange", () => {
+        if (!document.hidden) this.connect();
+      });
+    }
+
+    connect() {
+      clearTimeout(this.#reconnectTimer);
+      if (this.#closed || (this.#socket && this.#socket.readyState <= WebSocket.OPEN)) return;
+      this.#tell("connecting");
+      const socket = new WebSocket(this.#url);
+      socket.binaryType = "arraybuffer";
+      this.#socket = socket;
+      socket.addEventListener("message", (event) => {
+        if (socket === this.#socket) this.#receive(event.data);
+      });
+      socket.addEventListener("close", (event) => {
+        if (socket === this.#socket) this.#lost(event.code);
+      });
+    }
+
+    /** Draw this: {edits, noise_mode, truncation_psi?}. Sent with the next painted frame of the screen. */
+    render(request) {
+      this.#latest = request;
+      this.#wanted = { ...request, exact: false };
+      this.#askForFrame();
+      clearTimeout(this.#restTimer);
+      this.#restTimer = setTimeout(() => this.settle(), REST_MS);
+    }
+
+    /** The hand rests: draw what was asked for last once more, exactly. */
+    settle() {
+      clearTimeout(this.#restTimer);
+      if (!this.#latest) return;
+      this.#wanted = { ...this.#latest, exact: true };
+      this.#askForFrame();
+    }
+
+    series(request) {
+      return this.#send({ type: "series", ...request });
+    }
+
+    export(request) {
+      return this.#send({ type: "export", ...request });
+    }
+
+    get connected() {
+      return this.#ready;
+    }
+
+    #askForFrame() {
+      if (this.#frameAsked) return;
+      this.#frameAsked = true;
+      const go = () => {
+        if (!this.#frameAsked) return;
+        this.#frameAsked = false;
+        this.#pump();
+      };
+      requestAnimationFrame(go);
+      if (document.hidden) setTimeout(go, 50);
+    }
+
+    #pump() {
+      if (!this.#ready || this.#inFlight || !this.#wanted) return;
+      const wanted = this.#wanted;
+      this.#wanted = null;
+      const seq = this.#send({ type: "render", ...wanted });
+      if (seq) this.#inFlight = { seq, sent: performance.now(), exact: wanted.exact };
+      clearTimeout(this.#answerTimer);
+      this.#answerTimer = setTimeout(() => this.#socket?.close(), ANSWER_WITHIN_MS);
+    }
+
+    #send(message) {
+      if (!this.#ready || this.#socket.readyState !== WebSocket.OPEN) return 0;
+      this.#seq += 1;
+      this.#socket.send(JSON.stringify({ ...message, seq: this.#seq }));
+      return this.#seq;
+    }
+
+    #receive(data) {
+      if (typeof data === "string") this.#hear(JSON.parse(data));
+      else this.#see(data);
+    }
+
+    #hear(message) {
+      if (message.type === "ready") {
+        this.#ready = true;
+        this.#delay = FIRST_DELAY_MS;
+        this.#tell("connected");
+        this.#fire("ready", message);
+        if (this.#latest && !this.#wanted) this.#wanted = { ...this.#latest, exact: true };
+        this.#pump();
+      } else if (message.type === "unavailable") {
+        this.#fire("unavailable", message);
+      } else if (message.type === "error") {
+        if (this.#inFlight && (message.seq === this.#inFlight.seq || message.seq == null)) this.#landed();
+        this.#fire("refused", message);
+      }
+    }
+
+    #see(buffer) {
+      const view = new DataView(buffer);
+      const kind = view.getUint8(0);
+      const seq = view.getUint32(1);
+      const index = view.getUint8(5);
+      const total = view.getUint8(6);
+      const exact = Boolean(view.getUint8(7) & 1);
+      const blob = new Blob([new Uint8Array(buffer, HEADER_BYTES)]);
+      if (kind === FRAME) this.#frame(seq, exact, blob);
+      else if (kind === SERIES) this.#fire("series", { seq, index, total, blob });
+      else if (kind === EXPORT) this.#fire("export", { seq, blob });
+    }
+
+    async #frame(seq, exact, blob) {
+      const asked = this.#inFlight?.seq === seq ? this.#inFlight : null;
+      if (asked && exact && !this.#wanted) clearTimeout(this.#restTimer);
+      if (asked) this.#landed();
+      let bitmap;
+      try {
+        bitmap = await createImageBitmap(blob);
+      } catch {
+        return; // A frame that cannot be read: the next one follows.
+      }
+      if (seq <= this.#shown) return;
+      this.#shown = seq;
+      this.#fire("frame", { seq, exact, bitmap, milliseconds: asked ? performance.now() - asked.sent : null });
+    }
+
+    #landed() {
+      clearTimeout(this.#answerTimer);
+      this.#inFlight = null;
+      if (this.#wanted) this.#pump();
+    }
+
+    #lost(code) {
+      this.#ready = false;
+      this.#inFlight = null;
+      this.#socket = null;
+      clearTimeout(this.#answerTimer);
+      if (this.#closed) return;
+      if (code === SIGNED_OUT) return this.#tell("signed-out");
+      if (code === NOT_YOURS) return this.#tell("gone");
+      this.#tell("lost");
+      this.#reconnectTimer = setTimeout(() => this.connect(), this.#delay * (0.75 + Math.random() / 2));
+      this.#delay = Math.min(this.#delay * 2, LONGEST_DELAY_MS);
+    }
+
+    #tell(state) {
+      this.#fire("state", state);
+    }
+
+    #fire(name, detail) {
+      this.dispatchEvent(new CustomEvent(name, { detail }));
+    }
+  }
+
+  window.PixelLift.Preview = Preview;
+})();
