@@ -237,6 +237,15 @@ class SavedImage(Picture):
         parent = self.parent_image
         return parent is not None and parent.deleted_at is None and parent.hidden_at is None
 
+    @property
+    def shows_what_parent_shows(self) -> bool:
+        """The two can be laid over each other: the parent was drawn, or projected as a whole."""
+        parent = self.parent_image
+        if parent is None or not self.has_parent or not parent.is_ready:
+            return False
+        whole = parent.crop is None or parent.crop.get("size") == parent.width
+        return whole and parent.width * self.height == parent.height * self.width
+
     def file_url(self, kind: str = "original") -> str:
         return f"{reverse('gallery:saved_file', args=[self.pk, kind])}?v={self.version}"
 
