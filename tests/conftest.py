@@ -55,7 +55,7 @@ def ben(db: None) -> User:
 @pytest.fixture
 def mo(db: None) -> User:
     """A moderator who may do everything in the admin."""
-    return User.objects.create_superuser("mo", "mo@example.com", PASSWORD)
+    return User.objects.create_user("mo", "mo@example.com", PASSWORD, is_staff=True, is_superuser=True)
 
 
 @pytest.fixture
