@@ -3,6 +3,7 @@
 `import ganworks` is cheap: neither torch nor Django is loaded until a name below is first used (PEP 562).
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -25,10 +26,14 @@ if TYPE_CHECKING:
     )
     from ganworks.generator import Generator, open_generator
     from ganworks.images import to_image, to_tensor
-    from ganworks.library import GeneratorInfo, Library, UpscalerInfo
+    from ganworks.info import GeneratorInfo, UpscalerInfo
+    from ganworks.library import Library
     from ganworks.perceptual import Critic
     from ganworks.projection import Projection, ProjectionStep, project
     from ganworks.superresolution import Upscaler, open_upscaler
+
+# Before torch is imported: idle OpenMP threads must sleep, not spin, or busy ones slow each other tenfold.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 _HOMES = {
     "components": ("Basis", "open_basis", "principal_components"),
@@ -49,7 +54,8 @@ _HOMES = {
     ),
     "generator": ("Generator", "open_generator"),
     "images": ("to_image", "to_tensor"),
-    "library": ("GeneratorInfo", "Library", "UpscalerInfo"),
+    "info": ("GeneratorInfo", "UpscalerInfo"),
+    "library": ("Library",),
     "perceptual": ("Critic",),
     "projection": ("Projection", "ProjectionStep", "project"),
     "superresolution": ("Upscaler", "open_upscaler"),

@@ -1,12 +1,12 @@
 """The StyleGAN2 generator with skip connections, in plain PyTorch.
 
-Source: Karras et al., "Analyzing and Improving the Image Quality of StyleGAN" (arXiv 1912.04958), with the mapping
-network of "A Style-Based Generator Architecture" (arXiv 1812.04948). State-dict keys are those of the public
-StyleGAN2-ADA checkpoints, so their tensors load unchanged.
+Source: Karras et al., "Analyzing and Improving the Image Quality of StyleGAN" (arXiv 1912.04958), with the
+mapping network of "A Style-Based Generator Architecture" (arXiv 1812.04948). State-dict keys are those of the
+public StyleGAN2-ADA checkpoints, so their tensors load unchanged.
 
-Shapes: N pictures, Z = z_dim, W = w_dim, L = num_ws, C channels at resolution r. Each modulated convolution is
-computed as `conv(x * style) * demodulation` with one weight shared by the batch, which is an ordinary convolution
-and differentiable twice (path-length and R1 penalties need that).
+Shapes: N pictures, Z = z_dim, W = w_dim, L = num_ws, C channels at resolution r. Each modulated convolution
+is computed as `conv(x * style) * demodulation` with one weight shared by the batch, which is an ordinary
+convolution and differentiable twice (path-length and R1 penalties need that).
 """
 
 import math
@@ -21,9 +21,9 @@ LEAKY_SLOPE = 0.2
 SQRT_2 = math.sqrt(2)
 
 
-def layers_for(resolution: int) -> int:
-    """The number of style rows (num_ws) at a resolution: two for 4x4 and two more for each doubling."""
-    return 2 * int(math.log2(resolution)) - 2
+def channels_at(resolution: int, channel_base: int, channel_max: int) -> int:
+    """The width of the feature maps at a resolution."""
+    return min(channel_base // resolution, channel_max)
 
 
 def channels_at(resolution: int, channel_base: int, channel_max: int) -> int:
@@ -44,14 +44,13 @@ def normalize(x: Tensor) -> Tensor:
 
 def filter_after_transpose(x: Tensor, taps: Tensor) -> Tensor:
     """Low-pass [N, C, 2H+1, 2W+1] to [N, C, 2H, 2W], with gain 4 for the zeros that the stride put in."""
-    channels = x.shape[1]
-    kernel = (taps * 4).to(x.dtype).expand(channels, 1, *taps.shape)
-    return F.conv2d(x, kernel, padding=1, groups=channels)
+    kernel = (taps * 4).to(x.dtype).repeat(x.shape[1], 1, 1, 1)
+    return F.conv2d(x, kernel, padding=1, groups=x.shape[1])
 
 
 def upsample_image(x: Tensor, taps: Tensor) -> Tensor:
     """Double the size of [N, C, H, W] with zero insertion and the low-pass filter."""
-    kernel = (taps * 4).to(x.dtype).expand(x.shape[1], 1, *taps.shape)
+    kernel = (taps * 4).to(x.dtype).repeat(x.shape[1], 1, 1, 1)
     return F.conv_transpose2d(x, kernel, stride=2, padding=1, groups=x.shape[1])
 
 
@@ -75,7 +74,13 @@ class MappingNetwork(nn.Module):
     w_avg: Tensor
 
     def __init__(
-        self, z_dim: int, c_dim: int, w_dim: int, num_ws: int, num_layers: int = 8, lr_multiplier: float = 0.01
+        self,
+        z_dim: int,
+        c_dim: int,
+        w_dim: int,
+        num_ws: int,
+        num_layers: int = 8,
+        lr_multiplier: float = 0.01,
     ) -> None:
         super().__init__()
         self.z_dim, self.c_dim, self.w_dim = z_dim, c_dim, w_dim
@@ -115,10 +120,13 @@ class MappingNetwork(nn.Module):
 
 
 class SynthesisLayer(nn.Module):
-    """A modulated and demodulated 3x3 convolution, noise, bias and a leaky rectifier; `up` doubles the size."""
+    """
+    A modulated and demodulated 3x3 convolution, noise, bias and a leaky rectifier; `up` doubles the size.
+    """
 
     noise_const: Tensor
     resample_filter: Tensor
+    frozen_energy: Tensor | None
 
     def __init__(
         self, inputs: int, outputs: int, w_dim: int, resolution: int, *, up: bool, conv_clamp: float | None
@@ -131,18 +139,31 @@ class SynthesisLayer(nn.Module):
         self.noise_strength = nn.Parameter(torch.zeros([]))
         self.register_buffer("noise_const", torch.randn(resolution, resolution))
         self.register_buffer("resample_filter", blur_filter())
+        self.register_buffer("frozen_energy", None, persistent=False)
+
+    def energy(self) -> Tensor:
+        """The sum of squares of each kernel: [O, I]."""
+        return self.weight.square().sum(dim=(2, 3)) if self.frozen_energy is None else self.frozen_energy
 
     def forward(self, x: Tensor, w: Tensor, noise: Tensor | None) -> Tensor:
         """x [N, I, H, H], w [N, W], noise [r, r] or [N, 1, r, r] or None -> [N, O, r, r]."""
         style = self.affine(w)  # [N, I]
-        energy = self.weight.square().sum(dim=(2, 3))  # [O, I]
-        demodulation = (style.square() @ energy.t() + 1e-8).rsqrt()  # [N, O]
+        demodulation = (style.square() @ self.energy().t() + 1e-8).rsqrt()  # [N, O]
         x = self.convolve(x * style[:, :, None, None].to(x.dtype))
         x = x * demodulation[:, :, None, None].to(x.dtype)
         if noise is not None:
             x = x + (noise * self.noise_strength).to(x.dtype)
         x = F.leaky_relu(x + self.bias[:, None, None].to(x.dtype), LEAKY_SLOPE) * SQRT_2
         return x if self.conv_clamp is None else x.clamp(-self.conv_clamp, self.conv_clamp)
+
+    def noise(
+        self, mode: str, given: Tensor | None, ws: Tensor, random: torch.Generator | None
+    ) -> Tensor | None:
+        if mode == "random":
+            size = (ws.shape[0], 1, self.resolution, self.resolution)
+            return torch.randn(size, generator=random, device=ws.device)
+        stored = self.noise_const if given is None else given
+        return stored if mode == "const" else None
 
     def convolve(self, x: Tensor) -> Tensor:
         if not self.up:
@@ -166,7 +187,7 @@ class ToRGB(nn.Module):
         """x [N, I, r, r], w [N, W] -> [N, img_channels, r, r]."""
         style = self.affine(w) * self.weight_gain  # [N, I]
         weight = self.weight[:, :, 0, 0] * style[:, None, :]  # [N, img_channels, I]
-        x = torch.bmm(weight.to(x.dtype), x.flatten(2)).unflatten(2, x.shape[2:])
+        x = torch.bmm(weight.to(x.dtype), x.flatten(2)).view(-1, len(self.bias), *x.shape[2:])
         x = x + self.bias[:, None, None].to(x.dtype)
         return x if self.conv_clamp is None else x.clamp(-self.conv_clamp, self.conv_clamp)
 
@@ -177,7 +198,13 @@ class SynthesisBlock(nn.Module):
     resample_filter: Tensor
 
     def __init__(
-        self, inputs: int, outputs: int, w_dim: int, resolution: int, img_channels: int, conv_clamp: float | None
+        self,
+        inputs: int,
+        outputs: int,
+        w_dim: int,
+        resolution: int,
+        img_channels: int,
+        conv_clamp: float | None,
     ) -> None:
         super().__init__()
         self.resolution = resolution
@@ -211,8 +238,8 @@ class SynthesisNetwork(nn.Module):
         if resolution < 4 or resolution & (resolution - 1):
             raise ValueError("The resolution must be a power of two of at least 4.")
         self.w_dim, self.resolution, self.img_channels = w_dim, resolution, img_channels
-        self.num_ws = layers_for(resolution)
         self.block_resolutions = [2**power for power in range(2, int(math.log2(resolution)) + 1)]
+        self.num_ws = 2 * len(self.block_resolutions)
         inputs = 0
         for r in self.block_resolutions:
             outputs = channels_at(r, channel_base, channel_max)
@@ -238,36 +265,25 @@ class SynthesisNetwork(nn.Module):
         random: torch.Generator | None = None,
     ) -> Tensor:
         """
-        ws: [N, L, W]. noise_mode: "const" uses the stored maps, "random" draws new ones (from `random`), "none"
-        none. noise: maps that replace stored ones in mode "const", by name as in `noise_buffers()`, each
-        [r, r] or [N, 1, r, r].
+        ws: [N, L, W]. noise_mode: "const" uses the stored maps, "random" draws new ones (from `random`),
+        "none" none. noise: maps that replace stored ones in mode "const", by name as in `noise_buffers()`,
+        each [r, r] or [N, 1, r, r].
         """
         if noise_mode not in NOISE_MODES:
             raise ValueError(f"The noise mode must be one of {', '.join(NOISE_MODES)}.")
         noise = noise or {}
-        picture: Tensor | None = None
-        x = self.b4.const.expand(ws.shape[0], -1, -1, -1)  # [N, C, 4, 4]
+        blocks = self.blocks()
+        x = blocks[0].const.expand(ws.shape[0], -1, -1, -1)  # [N, C, 4, 4]
+        picture = x.new_zeros(ws.shape[0], self.img_channels, 2, 2)
         row = 0  # a block's colours and the next block's conv0 share a row of ws
-        for block in self.blocks():
+        for block in blocks:
             for name, layer in block.layers():
                 key = f"b{block.resolution}.{name}.noise_const"
-                x = layer(x, ws[:, row], self._noise(layer, noise_mode, noise.get(key), ws, random))
+                x = layer(x, ws[:, row], layer.noise(noise_mode, noise.get(key), ws, random))
                 row += 1
             colors = block.torgb(x, ws[:, row])
-            picture = colors if picture is None else upsample_image(picture, block.resample_filter) + colors
-        assert picture is not None
+            picture = upsample_image(picture, block.resample_filter) + colors
         return picture
-
-    @staticmethod
-    def _noise(
-        layer: SynthesisLayer, mode: str, given: Tensor | None, ws: Tensor, random: torch.Generator | None
-    ) -> Tensor | None:
-        if mode == "none":
-            return None
-        if mode == "random":
-            size = (ws.shape[0], 1, layer.resolution, layer.resolution)
-            return torch.randn(size, generator=random, device=ws.device)
-        return layer.noise_const if given is None else given
 
 
 class Generator(nn.Module):
@@ -289,7 +305,11 @@ class Generator(nn.Module):
         super().__init__()
         self.z_dim, self.w_dim, self.c_dim = z_dim, w_dim, c_dim
         self.resolution, self.img_channels = resolution, img_channels
-        self.synthesis = SynthesisNetwork(w_dim, resolution, img_channels, channel_base, channel_max, conv_clamp)
+        self.channel_base, self.channel_max = channel_base, channel_max
+        self.lr_multiplier, self.conv_clamp = lr_multiplier, conv_clamp
+        self.synthesis = SynthesisNetwork(
+            w_dim, resolution, img_channels, channel_base, channel_max, conv_clamp
+        )
         self.num_ws = self.synthesis.num_ws
         self.mapping = MappingNetwork(z_dim, c_dim, w_dim, self.num_ws, num_layers, lr_multiplier)
 
@@ -304,3 +324,14 @@ class Generator(nn.Module):
         """[N, Z] -> [N, img_channels, resolution, resolution]."""
         pictures: Tensor = self.synthesis(self.mapping(z, c, truncation_psi, truncation_cutoff), noise_mode)
         return pictures
+
+    def freeze(self) -> "Generator":
+        """
+        Make this a generator that is only used: no gradients for weights, and what depends on them alone
+        kept.
+        """
+        for block in self.synthesis.blocks():
+            for _, layer in block.layers():
+                layer.frozen_energy = layer.energy().detach()
+                layer.weight.data = layer.weight.data.contiguous(memory_format=torch.channels_last)  # faster
+        return self.eval().requires_grad_(False)

@@ -1,0 +1,180 @@
+"""Principal components of W: the directions that sliders move along.
+
+Source: Härkönen et al., "GANSpace: Discovering Interpretable GAN Controls" (arXiv 2004.02546), section 2.1.
+The covariance is summed in float64 over batches, so any number of samples fits in memory, and is exact.
+
+    python -m ganworks.components PATH_OF_A_GENERATOR [--samples 100000]
+"""
+
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ganworks import checkpoint
+from ganworks.errors import BasisMismatch, GanworksError, InvalidInput
+
+if TYPE_CHECKING:
+    from ganworks.generator import Generator
+
+FILE_NAME = "components.safetensors"
+BATCH = 4096
+MAX_COUNT = 8192
+
+
+@dataclass(frozen=True)
+class Basis:
+    """
+    mean [w_dim]; components [K, w_dim], rows of length 1, strongest first; stdev [K], the spread of w along
+    each; variance_share [K], parts of the whole variance. names: K labels. generator_sha256: whose W this is.
+    """
+
+    mean: Tensor
+    components: Tensor
+    stdev: Tensor
+    variance_share: Tensor
+    names: list[str]
+    generator_sha256: str
+    samples: int = 0
+    seed: int = 0
+
+    def __len__(self) -> int:
+        return self.components.shape[0]
+
+    def step(self, component: int) -> Tensor:
+        """One sigma along a component: [w_dim]."""
+        return self.components[component] * self.stdev[component]
+
+    def check_generator(self, sha256: str) -> None:
+        """BasisMismatch if these are the components of another generator."""
+        if self.generator_sha256 != sha256:
+            raise BasisMismatch(
+                "These principal components belong to another generator. Compute them again for this one."
+            )
+
+    def save(self, target: checkpoint.Source) -> None:
+        """Write components.safetensors."""
+        meta = {
+            "generator_sha256": self.generator_sha256,
+            "names": self.names,
+            "samples": self.samples,
+            "seed": self.seed,
+        }
+        checkpoint.write(
+            target,
+            "components",
+            meta,
+            {
+                "mean": self.mean,
+                "components": self.components,
+                "stdev": self.stdev,
+                "variance_share": self.variance_share,
+            },
+        )
+
+
+def open_basis(source: checkpoint.Source) -> Basis:
+    """Read components.safetensors; CheckpointError if it is damaged or something else."""
+    header = checkpoint.read_header(source, "components")
+    shape = header.shapes.get("components", ())
+    if len(shape) != 2 or not 1 <= shape[0] <= shape[1] <= MAX_COUNT:
+        raise checkpoint.damaged(header.name, "its components do not form a table")
+    count, w_dim = shape
+    checkpoint.check_shapes(
+        header,
+        {"mean": (w_dim,), "components": (count, w_dim), "stdev": (count,), "variance_share": (count,)},
+    )
+    names = header.meta.get("names")
+    if not isinstance(names, list) or len(names) != count or not all(isinstance(name, str) for name in names):
+        raise checkpoint.damaged(header.name, "its header must give one name for each component")
+    tensors = checkpoint.read_tensors(source, header)
+    return Basis(
+        mean=tensors["mean"],
+        components=tensors["components"],
+        stdev=tensors["stdev"],
+        variance_share=tensors["variance_share"],
+        names=names,
+        generator_sha256=header.text("generator_sha256"),
+        samples=header.integer("samples", 0, 2**53, 0),
+        seed=header.integer("seed", 0, 2**32 - 1, 0),
+    )
+
+
+@torch.no_grad()
+def principal_components(
+    generator: "Generator", samples: int = 100_000, seed: int = 0, count: int | None = None
+) -> Basis:
+    """
+    Sample `samples` latents of a seed, map them to w, and find the principal components (the first `count`,
+    or all). The same arguments give the same basis: components are ordered by their spread, and the
+    coordinate of largest magnitude of each is positive.
+    """
+    if samples < 2:
+        raise InvalidInput("Principal components need at least two samples.")
+    count = generator.w_dim if count is None else count
+    if not 1 <= count <= generator.w_dim:
+        raise InvalidInput(f"The number of components must be from 1 to {generator.w_dim}.")
+    mean, covariance = _moments(generator, samples, seed)
+    values, vectors = torch.linalg.eigh(covariance)  # ascending; columns
+    variance = values.flip(0).clamp(min=0)
+    rows = vectors.flip(1).t()
+    largest = rows.gather(1, rows.abs().argmax(dim=1, keepdim=True))  # [W, 1]
+    rows = rows * torch.where(largest < 0, -1.0, 1.0)
+    return Basis(
+        mean=mean.float(),
+        components=rows[:count].float().contiguous(),
+        stdev=variance[:count].sqrt().float(),
+        variance_share=(variance / variance.sum().clamp(min=1e-30))[:count].float(),
+        names=[f"Component {index + 1}" for index in range(count)],
+        generator_sha256=generator.sha256,
+        samples=samples,
+        seed=seed,
+    )
+
+
+def _moments(generator: "Generator", samples: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Mean [W] and covariance [W, W] of w in float64, in one pass around a first estimate of the mean."""
+    random = torch.Generator().manual_seed(seed)
+    center = generator.w_avg.cpu().double()
+    total = torch.zeros_like(center)
+    products = torch.zeros(len(center), len(center), dtype=torch.float64)
+    for start in range(0, samples, BATCH):
+        w = generator.sample_w(min(BATCH, samples - start), random).cpu().double() - center
+        total += w.sum(dim=0)
+        products += w.t() @ w
+    shift = total / samples
+    covariance = (products - samples * torch.outer(shift, shift)) / (samples - 1)
+    return center + shift, covariance
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command: compute and write components.safetensors beside the generator."""
+    from ganworks.generator import open_generator
+
+    parser = argparse.ArgumentParser(prog="python -m ganworks.components", description=main.__doc__)
+    parser.add_argument("generator", help="a generator's folder or its generator.safetensors")
+    parser.add_argument("--samples", type=int, default=100_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--count", type=int, default=None, help="how many to keep (all)")
+    options = parser.parse_args(arguments)
+    try:
+        generator = open_generator(options.generator)
+        basis = principal_components(generator, options.samples, options.seed, options.count)
+        target = Path(generator.info.path).with_name(FILE_NAME)
+        basis.save(target)
+    except GanworksError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    shares = ", ".join(f"{share:.1%}" for share in basis.variance_share[:5].tolist())
+    sys.stdout.write(
+        f"Wrote {target}: {len(basis)} components from {basis.samples} samples; the first explain {shares}.\n"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
