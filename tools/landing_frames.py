@@ -1,6 +1,6 @@
 """Draw the strips that the first page shows: one picture, moved along one component, frame beside frame.
 
-    python tools/landing_frames.py static/img/landing/turn.webp --generator portraits --seed 5 --component 0
+    python -m tools.landing_frames static/img/landing/turn.webp --generator portraits --seed 5 --component 0
 
 The frames lie side by side in one WebP; their number is odd, so that the untouched picture is in the middle.
 """
