@@ -17,7 +17,9 @@ for app in ("accounts", "gallery", "transforms"):
         import_module(f"{app}.api").register(router)
 
 # Swagger UI writes style attributes; every other page does without.
-docs = csp_update({"style-src": [SELF, UNSAFE_INLINE]})(SpectacularSwaggerSplitView.as_view(url_name="schema"))
+docs = csp_update({"style-src": [SELF, UNSAFE_INLINE]})(
+    SpectacularSwaggerSplitView.as_view(url_name="schema")
+)
 
 urlpatterns = [
     path("v1/", include(router.urls)),

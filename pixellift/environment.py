@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import socket
+from collections.abc import Iterable
 from pathlib import Path
 
 MEBIBYTE = 1024 * 1024
@@ -49,6 +51,23 @@ def words(name: str, default: str = "") -> list[str]:
     return [word.strip() for word in text(name, default).split(",") if word.strip()]
 
 
+def choice(name: str, default: str, allowed: Iterable[str]) -> str:
+    value = text(name, default)
+    if value not in allowed:
+        raise BadSetting(f"{name} is {value!r}, but it must be one of {', '.join(allowed)}.")
+    return value
+
+
+def device(name: str) -> str:
+    """`auto`, `cpu`, `cuda` or `cuda:1`. Whether that device is there is found out when the engine is first used."""
+    value = text(name, "auto")
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
+        raise BadSetting(
+            f"{name} is {value!r}, but it must be auto, cpu, cuda or cuda with a number, such as cuda:1."
+        )
+    return value
+
+
 def hosts(name: str, listening: str) -> list[str]:
     """The host names that requests may ask for: what `name` lists, or this machine's own.
 
@@ -58,7 +77,9 @@ def hosts(name: str, listening: str) -> list[str]:
     given = words(name)
     for host in given:
         if "/" in host or (":" in host and not host.startswith("[")):
-            raise BadSetting(f"{name} has {host!r}, but it lists names only, without http:// and without a port.")
+            raise BadSetting(
+                f"{name} has {host!r}, but it lists names only, without http:// and without a port."
+            )
     if given:
         return given
     own = ["localhost", "127.0.0.1", "[::1]"]
@@ -103,5 +124,7 @@ def secret_key(folder: Path) -> str:
 def _kept_secret(path: Path) -> str:
     key = path.read_text().strip()
     if len(key) < 50:
-        raise BadSetting(f"The file {path} does not hold a usable secret key: delete it, and a new one is made.")
+        raise BadSetting(
+            f"The file {path} does not hold a usable secret key: delete it, and a new one is made."
+        )
     return key

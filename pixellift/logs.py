@@ -9,6 +9,7 @@ import structlog
 
 from pixellift import environment as env
 
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 SHARED_PROCESSORS: list[Any] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
@@ -44,7 +45,7 @@ LOGGING: dict[str, Any] = {
         }
     },
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "event"}},
-    "root": {"handlers": ["console"], "level": env.text("LOG_LEVEL", "INFO").upper()},
+    "root": {"handlers": ["console"], "level": env.choice("LOG_LEVEL", "INFO", LEVELS)},
     "loggers": {
         "daphne": {"level": "WARNING"},
         "django.request": {"level": "ERROR"},  # a page that was not found is no event

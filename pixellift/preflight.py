@@ -26,6 +26,7 @@ UNUSED_STATIC_FILES = ["drf_spectacular_sidecar/redoc/*", "redoc"]
 
 def check_settings(host: str, port: int) -> None:
     """Raises BadSetting with what to mend, or returns."""
+    check_port(host, port)
     check_folder(settings.DATA_DIR, "DATA_DIR")
     if not settings.MEDIA_S3_BUCKET:
         check_folder(settings.MEDIA_ROOT, "MEDIA_ROOT")
@@ -35,7 +36,6 @@ def check_settings(host: str, port: int) -> None:
     if settings.MEDIA_S3_BUCKET:
         demand(health.storage)
     demand(health.weights)
-    check_port(host, port)
 
 
 def check_folder(folder: Path, setting: str) -> None:
@@ -60,7 +60,9 @@ def check_database() -> None:
         probe.ensure_connection()
     except DatabaseError as error:
         what = "DATABASE_URL" if connection.vendor == "postgresql" else f"the file {values['NAME']}"
-        raise BadSetting(f"The database does not answer ({health.first_line(error)}): check {what}.") from error
+        raise BadSetting(
+            f"The database does not answer ({health.first_line(error)}): check {what}."
+        ) from error
     finally:
         with contextlib.suppress(DatabaseError):
             probe.close()
@@ -88,7 +90,9 @@ def check_port(host: str, port: int) -> None:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except OSError as error:
-        raise BadSetting(f"HOST is {host!r}, which is no address of this machine ({error.strerror}).") from error
+        raise BadSetting(
+            f"HOST is {host!r}, which is no address of this machine ({error.strerror})."
+        ) from error
     with socket.socket(family, kind, protocol) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -92,10 +92,11 @@ def serve(
     behind_proxy: bool,
     on_listening: Callable[[str, int], None],
 ) -> str | None:
-    """Serve until SIGINT or SIGTERM. Gives the reason when the server could not listen, None after an orderly stop.
-    """
+    """Serve until SIGINT or SIGTERM. Gives the reason when the server could not listen, None after an orderly stop."""
     BoundedRequest.max_body_bytes = max_body_bytes
-    daphne.server.HTTPFactory = BoundedHTTPFactory  # the one that `Server.run` makes; there is no parameter for it
+    daphne.server.HTTPFactory = (
+        BoundedHTTPFactory  # the one that `Server.run` makes; there is no parameter for it
+    )
     # A shell that starts this in the background hands SIGINT over as ignored, and Twisted would leave it so.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     server = Server(

@@ -6,8 +6,8 @@ Full: DATABASE_URL, REDIS_URL and MEDIA_S3_BUCKET name the services that take th
 
 from __future__ import annotations
 
-import os
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -132,12 +132,22 @@ def _database() -> dict[str, Any]:
         raise env.BadSetting(
             "DATABASE_URL must begin with postgresql:// (or sqlite:///): for example postgresql://user:password@host/pixellift."
         )
-    config: dict[str, Any] = dict(environ.Env.db_url_config(url))
+    try:
+        config: dict[str, Any] = dict(environ.Env.db_url_config(url))
+    except ValueError as error:
+        raise env.BadSetting(f"DATABASE_URL cannot be read ({error}): check how it is written.") from error
+    if not config["NAME"]:
+        raise env.BadSetting(
+            "DATABASE_URL names no database: it ends with one, as in postgresql://host/pixellift."
+        )
     if url.startswith("sqlite"):
         return _sqlite(config["NAME"])
     # Under ASGI a pool, not persistent connections, bounds what the threads hold.
     config["CONN_MAX_AGE"] = 0
-    config.setdefault("OPTIONS", {})["pool"] = {"min_size": 0, "max_size": env.whole("DATABASE_POOL_SIZE", 10, minimum=1)}
+    config.setdefault("OPTIONS", {})["pool"] = {
+        "min_size": 0,
+        "max_size": env.whole("DATABASE_POOL_SIZE", 10, minimum=1),
+    }
     return config
 
 
@@ -158,7 +168,9 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 REDIS_URL = env.text("REDIS_URL")
 if REDIS_URL and not REDIS_URL.startswith(("redis://", "rediss://", "unix://")):
-    raise env.BadSetting("REDIS_URL must begin with redis://, rediss:// or unix://: for example redis://localhost:6379/0.")
+    raise env.BadSetting(
+        "REDIS_URL must begin with redis://, rediss:// or unix://: for example redis://localhost:6379/0."
+    )
 
 # The tests send no message by themselves: they run an actor, or start a worker, when that is what they are about.
 DRAMATIQ_BROKER = {
@@ -222,6 +234,19 @@ STORAGES: dict[str, dict[str, Any]] = {
         )
     },
 }
+# No browser asks for source maps unless a developer does.
+WHITENOISE_SKIP_COMPRESS_EXTENSIONS = (
+    "jpg",
+    "jpeg",
+    "png",
+    "gif",
+    "webp",
+    "woff",
+    "woff2",
+    "gz",
+    "br",
+    "map",
+)
 UPLOAD_MAX_BYTES = env.whole("UPLOAD_MAX_MEBIBYTES", 20, minimum=1) * env.MEBIBYTE
 UPLOAD_MAX_PIXELS = env.whole("UPLOAD_MAX_MEGAPIXELS", 50, minimum=1) * 1_000_000
 FILE_UPLOAD_HANDLERS = [
@@ -307,9 +332,11 @@ SPECTACULAR_SETTINGS = {
 
 # Starter models come with the package; operators' own lie here, one folder each.
 MODELS_DIR = Path(env.text("MODELS_DIR", str(DATA_DIR / "models"))).resolve()
-ENGINE_DEVICE = env.text("ENGINE_DEVICE", "auto")
+ENGINE_DEVICE = env.device("ENGINE_DEVICE")
 ENGINE_MEMORY_BYTES = env.whole("ENGINE_MEMORY_MEBIBYTES", 2048, minimum=64) * env.MEBIBYTE
-EMBEDDED_WORKER_THREADS = env.whole("EMBEDDED_WORKER_THREADS", 1, minimum=1)
+EMBEDDED_WORKER_THREADS = env.whole(
+    "EMBEDDED_WORKER_THREADS", 0 if TESTING else 1
+)  # 0: no worker in this process
 JOB_LEASE_SECONDS = env.whole("JOB_LEASE_SECONDS", 30, minimum=2)
 JOB_ATTEMPTS = 3
 # In the one process of embedded mode jobs leave a core to the pages and previews, and yield to them (0: as torch decides).

@@ -27,7 +27,9 @@ def postgres_answers() -> bool:
 
 def redis_answers() -> bool:
     try:
-        with redis.Redis.from_url(os.environ["TEST_REDIS_URL"], socket_connect_timeout=ANSWER_SECONDS) as client:
+        with redis.Redis.from_url(
+            os.environ["TEST_REDIS_URL"], socket_connect_timeout=ANSWER_SECONDS
+        ) as client:
             client.ping()
     except redis.RedisError:
         return False
@@ -36,7 +38,7 @@ def redis_answers() -> bool:
 
 def provide(label: str, answers: Callable[[], bool], service: str, setting: str) -> bool:
     if not answers() and shutil.which("service"):
-        subprocess.run(["service", service, "start"], check=False)  # noqa: S603, S607  (fixed words)
+        subprocess.run(["service", service, "start"], check=False)
         until = time.monotonic() + START_SECONDS
         while not answers() and time.monotonic() < until:
             time.sleep(0.5)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import connections
 
 from pixellift import preflight
 
@@ -16,9 +19,13 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--host", default=settings.HOST, help="address to listen on (HOST)")
-        parser.add_argument("--port", type=int, default=settings.PORT, help="port to listen on, 0 for any (PORT)")
         parser.add_argument(
-            "--no-prepare", action="store_true", help="do not migrate and collect static files: that was done before"
+            "--port", type=int, default=settings.PORT, help="port to listen on, 0 for any (PORT)"
+        )
+        parser.add_argument(
+            "--no-prepare",
+            action="store_true",
+            help="do not migrate and collect static files: that was done before",
         )
 
     def handle(self, *args: Any, host: str, port: int, no_prepare: bool, **options: Any) -> None:
@@ -41,7 +48,13 @@ class Command(BaseCommand):
         )
         if failure:
             raise CommandError(preflight.cannot_listen(host, port, failure))
+        connections.close_all()
         self.stdout.write("PixelLift has stopped.")
+        self.stdout.flush()
+        logging.shutdown()
+        # The worker has released its jobs by now. What may remain is a thread inside torch (loading, or drawing a
+        # preview for nobody), and Python's own way out aborts the process when it meets one.
+        os._exit(0)
 
     def _greet(self, host: str, port: int) -> None:
         shown = f"[{host}]" if ":" in host else host

@@ -1,0 +1,75 @@
+"""The environment's readers: what is wrong is said in one sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pixellift import environment as env
+from pixellift.environment import BadSetting
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"), [("1", True), ("on", True), ("No", False), ("0", False), ("", True)]
+)
+def test_a_flag_understands_the_usual_words(
+    monkeypatch: pytest.MonkeyPatch, given: str, expected: bool
+) -> None:
+    monkeypatch.setenv("THING", given)
+    assert env.flag("THING", default=True) is expected
+
+
+@pytest.mark.parametrize("given", ["maybe", "2"])
+def test_a_flag_refuses_anything_else(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    monkeypatch.setenv("THING", given)
+    with pytest.raises(BadSetting, match="THING is .*, but it must be 1 or 0"):
+        env.flag("THING")
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [("many", "a whole number"), ("0", "at least 1"), ("70000", "at most 65535"), ("1.5", "whole")],
+)
+def test_a_number_out_of_range_is_refused(monkeypatch: pytest.MonkeyPatch, given: str, reason: str) -> None:
+    monkeypatch.setenv("THING", given)
+    with pytest.raises(BadSetting, match=reason):
+        env.whole("THING", 5, minimum=1, maximum=65_535)
+
+
+def test_the_secret_is_made_once_and_only_its_owner_may_read_it(tmp_path: Path) -> None:
+    first = env.secret_key(tmp_path / "data")
+    assert env.secret_key(tmp_path / "data") == first
+    assert len(first) >= 50
+    assert (tmp_path / "data" / "secret_key").stat().st_mode & 0o077 == 0
+
+
+def test_a_secret_that_was_cut_short_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "secret_key").write_text("short")
+    with pytest.raises(BadSetting, match="does not hold a usable secret key"):
+        env.secret_key(tmp_path)
+
+
+def test_by_default_only_this_machine_is_a_host() -> None:
+    assert env.hosts("NO_SUCH_SETTING", "127.0.0.1") == ["localhost", "127.0.0.1", "[::1]"]
+
+
+def test_the_address_that_is_listened_on_may_be_asked_for() -> None:
+    assert "10.1.2.3" in env.hosts("NO_SUCH_SETTING", "10.1.2.3")
+    assert "[fe80::1]" in env.hosts("NO_SUCH_SETTING", "fe80::1")
+
+
+def test_on_all_addresses_the_machine_answers_to_its_name_and_not_to_every_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "Studio")
+    found = env.hosts("NO_SUCH_SETTING", "0.0.0.0")
+    assert "studio" in found
+    assert "*" not in found
+
+
+@pytest.mark.parametrize("given", ["https://pictures.example", "pictures.example:8000"])
+def test_hosts_are_names_only(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    monkeypatch.setenv("THING", given)
+    with pytest.raises(BadSetting, match="without http:// and without a port"):
+        env.hosts("THING", "127.0.0.1")
