@@ -1,0 +1,107 @@
+"""`python -m bench`: measure, and print a table. `--only slider,projection` measures a part, `--list` names the parts."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from bench import browser, lanes, pages
+from bench.report import Row, table
+from bench.stage import RANDOM_GENERATOR, Stage
+
+Measure = Callable[[Stage], Iterator[Row]]
+
+PARTS: dict[str, tuple[Measure, ...]] = {
+    "start": (lanes.starting,),
+    "pictures": (browser.ten_pictures, lanes.ten_pictures),
+    "slider": (browser.slider, lanes.slider_on_socket, lanes.slider_on_socket_while_projecting),
+    "projection": (lanes.projecting,),
+    "upscale": (lanes.enlarging,),
+    "pages": (pages.pages,),
+}
+
+
+def main() -> int:
+    options = _options()
+    if options.list:
+        print("\n".join(PARTS))
+        return 0
+    wanted = options.only.split(",") if options.only else list(PARTS)
+    unknown = [name for name in wanted if name not in PARTS]
+    if unknown:
+        print(f"There is no part {unknown[0]!r}: choose from {', '.join(PARTS)}.", file=sys.stderr)
+        return 2
+    _use_cores(options.cores)
+    busy = os.getloadavg()[0]
+    folder = Path(tempfile.mkdtemp(prefix="pixellift-bench-"))
+    try:
+        _say("starting the server, twice")
+        with Stage(folder, options.cores) as stage:
+            rows = [row for name in wanted for measure in PARTS[name] for row in _rows(measure, stage)]
+            print(f"\n{_where(options.cores, busy, stage)}\n\n{table(rows)}")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return 0
+
+
+def _rows(measure: Measure, stage: Stage) -> list[Row]:
+    """What was measured. A part that cannot be measured says why, and the others go on."""
+    what = f"{measure.__module__.rpartition('.')[2]}: {measure.__name__.replace('_', ' ')}"
+    _say(what)
+    rows: list[Row] = []
+    try:
+        rows.extend(measure(stage))
+    except Exception as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        rows.append(Row(what, "", f"could not be measured: {lines[0][:120]}"))
+    return rows
+
+
+def _use_cores(count: int) -> None:
+    """This process and all that it starts share so many cores, however many the machine has."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
+
+
+def _where(cores: int, busy: float, stage: Stage) -> str:
+    name = next(
+        (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
+        platform.machine(),
+    )
+    untrained = ", which learned nothing" if stage.generator == RANDOM_GENERATOR else ""
+    return (
+        f"{time.strftime('%Y-%m-%d %H:%M')} on {cores} cores of {name}, Python {platform.python_version()}; "
+        f"generator {stage.generator}{untrained}; load of the machine before it began: {busy:.1f}"
+    )
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text().splitlines()
+    except OSError:
+        return []
+
+
+def _say(text: str) -> None:
+    print(f"measuring: {text} ...", file=sys.stderr, flush=True)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench", description="Measure PixelLift, and print a table."
+    )
+    parser.add_argument("--only", help="parts to measure, with commas between them")
+    parser.add_argument("--list", action="store_true", help="name the parts")
+    parser.add_argument("--cores", type=int, default=2, help="CPU cores that all of it shares (2)")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
