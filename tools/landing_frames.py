@@ -10,8 +10,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import ganworks
 from PIL import Image
+
+import ganworks
 
 SMOOTH = Image.Resampling.LANCZOS
 
@@ -36,7 +37,9 @@ def strip(arguments: argparse.Namespace) -> Image.Image:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("path", type=Path, help="the WebP file to write")
     parser.add_argument("--generator", default="portraits")
     parser.add_argument("--models", type=Path, nargs="*", default=[], help="folders of further models")

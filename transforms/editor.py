@@ -100,7 +100,7 @@ def _saved(request: HttpRequest, image: Image) -> SavedImage | None:
 
 def _earlier_projection(image: Image, saved: SavedImage | None) -> Projection | None:
     """The projection that `saved` was made from, if the image has been projected anew since."""
-    source = saved.recipe.get("source", {}) if saved else {}
-    if source.get("kind") != "latent" or source.get("projection") == str(image.projection_id):
+    source: dict[str, Any] = saved.recipe.get("source", {}) if saved else {}
+    if source.get("kind") != "latent" or source["projection"] == str(image.projection_id):
         return None
-    return image.projections.filter(pk=source.get("projection")).first()
+    return image.projections.filter(pk=source["projection"]).first()
