@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import io
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from django.core.files.base import ContentFile
 from django.core.files.storage import Storage, default_storage
@@ -106,6 +107,25 @@ def delete_folder(path: str, storage: Storage = default_storage) -> int:
     deleted = len(names) + sum(delete_folder(f"{path}/{folder}", storage) for folder in folders)
     _drop_if_empty(path, storage)
     return deleted
+
+
+def folders(path: str, storage: Storage = default_storage) -> list[str]:
+    """The names of the folders directly below `path`."""
+    try:
+        return list(storage.listdir(path)[0])
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def newest_change(path: str, storage: Storage = default_storage) -> datetime:
+    """When a file below `path` was written last; the beginning of time if there is none."""
+    try:
+        inner, names = storage.listdir(path)
+    except (FileNotFoundError, NotADirectoryError):
+        inner, names = [], []
+    times = [storage.get_modified_time(f"{path}/{name}") for name in names]
+    times += [newest_change(f"{path}/{folder}", storage) for folder in inner]
+    return max(times, default=datetime(1970, 1, 1, tzinfo=UTC))
 
 
 def _drop_if_empty(path: str, storage: Storage) -> None:

@@ -10,7 +10,7 @@ import django_filters
 from gallery.models import Image, PictureQuerySet, SavedImage, Status
 
 
-class ImageFilter(django_filters.FilterSet):
+class ImageFilter(django_filters.FilterSet):  # type: ignore[misc]  # the library has no types
     generator = django_filters.CharFilter(field_name="model", max_length=100, label="Generator")
     source = django_filters.ChoiceFilter(choices=Image.Source.choices, label="Source")
     status = django_filters.ChoiceFilter(field_name="status_process", choices=Status.choices, label="Status")
@@ -20,7 +20,7 @@ class ImageFilter(django_filters.FilterSet):
         fields = ["generator", "source", "status"]
 
 
-class SavedImageFilter(django_filters.FilterSet):
+class SavedImageFilter(django_filters.FilterSet):  # type: ignore[misc]  # the library has no types
     generator = django_filters.CharFilter(field_name="model", max_length=100, label="Generator")
     parent = django_filters.UUIDFilter(field_name="parent_image", label="The picture it was made from")
 

@@ -15,8 +15,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import PurePath
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.core.files.storage import default_storage
@@ -45,6 +47,7 @@ from gallery.uploads import Limits, read_upload, too_many_bytes
 
 NAME_LENGTH = 120
 PURGE_BATCH = 100
+ORPHAN_AGE = timedelta(days=1)
 
 # --- Files that jobs make ------------------------------------------------------------------------------------------
 
@@ -305,12 +308,40 @@ def _purge(rows: PictureQuerySet) -> int:
         purged += len(batch)
 
 
-def hide(rows: PictureQuerySet) -> int:
+def purge_orphans() -> int:
+    """Delete folders of files whose row is gone: what a crash between two steps can leave. How many folders.
+
+    A folder younger than `ORPHAN_AGE` may belong to a row that is just being written, and is left alone.
+    """
+    return sum(
+        _purge_orphans(kind, model) for kind, model in (("images", Image), ("saved", SavedImage))
+    )
+
+
+def _purge_orphans(kind: str, model: type[Picture]) -> int:
+    deleted = 0
+    for owner in files.folders(kind):
+        for name in files.folders(f"{kind}/{owner}"):
+            folder = f"{kind}/{owner}/{name}"
+            if not _has_row(model, name) and files.newest_change(folder) < timezone.now() - ORPHAN_AGE:
+                files.delete_folder(folder)
+                deleted += 1
+    return deleted
+
+
+def _has_row(model: Any, name: str) -> bool:
+    try:
+        return bool(model.objects.filter(pk=UUID(name)).exists())
+    except ValueError:
+        return False
+
+
+def hide(rows: models.QuerySet[Any]) -> int:
     """A moderator hides pictures: from then on nobody sees them outside the admin."""
     return rows.filter(hidden_at=None).update(hidden_at=timezone.now())
 
 
-def unhide(rows: PictureQuerySet) -> int:
+def unhide(rows: models.QuerySet[Any]) -> int:
     return rows.exclude(hidden_at=None).update(hidden_at=None)
 
 
@@ -326,6 +357,7 @@ __all__ = [
     "prepare_saved",
     "prepare_upscaled",
     "purge_deleted",
+    "purge_orphans",
     "rename",
     "restore",
     "soft_delete",

@@ -156,11 +156,20 @@ def _open(data: bytes, limits: Limits) -> Pillow.Image:
 
 
 def _check_webp_canvas(data: bytes, limits: Limits) -> None:
-    """Pillow allocates the canvas of a WebP file when it opens it: ask the header first."""
-    if data[:4] == b"RIFF" and data[12:16] == b"VP8X" and len(data) >= 30:
-        width = int.from_bytes(data[24:27], "little") + 1
-        height = int.from_bytes(data[27:30], "little") + 1
-        _check_size(width, height, limits)
+    """Pillow allocates the canvas of a WebP file when it opens it: ask the header first (RFC 9649, section 2)."""
+    if data[:4] != b"RIFF" or len(data) < 30:
+        return
+    if data[12:16] == b"VP8X":
+        _check_size(_little(data, 24, 3) + 1, _little(data, 27, 3) + 1, limits)
+    elif data[12:16] == b"VP8L":
+        bits = _little(data, 21, 4)
+        _check_size((bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, limits)
+    elif data[12:16] == b"VP8 ":
+        _check_size(_little(data, 26, 2) & 0x3FFF, _little(data, 28, 2) & 0x3FFF, limits)
+
+
+def _little(data: bytes, start: int, count: int) -> int:
+    return int.from_bytes(data[start : start + count], "little")
 
 
 def _check_size(width: int, height: int, limits: Limits) -> None:
