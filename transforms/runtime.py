@@ -27,7 +27,7 @@ SWITCH_INTERVAL_SECONDS = 0.001
 def start() -> dramatiq.Worker | None:
     """Start the embedded worker, stop it with the server, and load the engine in the background."""
     broker = dramatiq.get_broker()
-    if not isinstance(broker, EmbeddedBroker):
+    if not isinstance(broker, EmbeddedBroker) or settings.EMBEDDED_WORKER_THREADS == 0:
         return None
     # Jobs and previews share the interpreter: a preview's thread should not wait 5 ms for each of its turns.
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)

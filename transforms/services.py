@@ -89,6 +89,7 @@ def request_projection(
     space: str = SPACES[0],
     steps: int = DEFAULT_STEPS,
     force: bool = False,
+    quota: bool = True,
 ) -> Job | None:
     """Find an upload in a generator's latent space. None: an equal projection is kept, and is in force now."""
     params = ProjectParams.from_data({"generator": generator, "crop": crop, "space": space, "steps": steps})
@@ -109,7 +110,8 @@ def request_projection(
             return _same_or_refuse(running, key)
         if not force and _point_at_kept(image, key):
             return None
-        _check_quota(user)
+        if quota:
+            _check_quota(user)
         Image.objects.filter(pk=image.pk).update(status_process=Status.QUEUED)
         image.status_process = Status.QUEUED
         return _enqueue(
@@ -153,7 +155,9 @@ def request_save(
         )
 
 
-def request_upscale(user: User, saved: SavedImage, *, upscaler: str = DEFAULT_UPSCALER) -> Job:
+def request_upscale(
+    user: User, saved: SavedImage, *, upscaler: str = DEFAULT_UPSCALER, quota: bool = True
+) -> Job:
     """Enlarge a saved picture. If that is under way already, this is that job."""
     params = UpscaleParams.from_data({"upscaler": upscaler})
     if not saved.file:
@@ -163,7 +167,8 @@ def request_upscale(user: User, saved: SavedImage, *, upscaler: str = DEFAULT_UP
         running = Job.objects.active().filter(saved_image=saved, operation=Operation.UPSCALE).first()
         if running is not None:
             return running
-        _check_quota(user)
+        if quota:
+            _check_quota(user)
         SavedImage.objects.filter(pk=saved.pk).update(status_superresolution=Status.QUEUED)
         saved.status_superresolution = Status.QUEUED
         return _enqueue(

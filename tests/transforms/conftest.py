@@ -29,6 +29,7 @@ SIDE_PX = 32
 def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of models with random weights: a generator of 32 px with its directions, and an upscaler."""
     import torch
+
     from ganworks.components import principal_components
     from ganworks.generator import open_generator, save_generator
     from ganworks.networks.stylegan2 import Generator

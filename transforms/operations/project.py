@@ -52,10 +52,10 @@ def cropped(image: Image, crop: Crop, side_px: int) -> Picture:
 
 
 def _outcome(image: Image, params: ProjectParams, found: Found) -> Outcome:
-    """Kept under the number of steps that were made: what was stopped early does not count as the whole."""
+    """What was stopped early is kept under the steps that were made: it does not stand for the whole."""
     info = engine().generator(params.generator)
     crop = params.crop.as_data() if params.crop else None
-    key = projections.key_of(image, info.sha256, params, steps=found.steps)
+    key = projections.key_of(image, info.sha256, params, found.steps if found.stopped_early else params.steps)
 
     def write() -> None:
         projection = store_projection(
