@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from ganworks import checkpoint
 from ganworks.devices import choose_device
@@ -63,7 +63,7 @@ def load_critic(path: Path, device: torch.device) -> Critic:
             channel_base=header.integer("channel_base", 1, 2**24),
             channel_max=header.integer("channel_max", 1, MAX_DIM),
         )
-    network.b4 = nn.Identity()  # the layers that only give the score are not in the file
+    del network.b4  # the layers that only give the score are not in the file
     checkpoint.check_shapes(header, {key: tuple(value.shape) for key, value in network.state_dict().items()})
     network.load_state_dict(checkpoint.read_tensors(path, header), assign=True)
     return Critic(network, device)
@@ -126,7 +126,7 @@ def laplacian_pyramid(images: Tensor) -> list[Tensor]:
 
 def ssim(images: Tensor, target: Tensor) -> Tensor:
     """Structural similarity [N] of [N, 3, H, W] with [1 or N, 3, H, W], both in [-1, 1]; 1 means the same."""
-    images, target = torch.broadcast_tensors(images, target)
+    target = target.expand_as(images)
     both = _blur(torch.cat([images, target, images * images, target * target, images * target]))
     mean_a, mean_b, square_a, square_b, product = both.chunk(5)
     variance_a, variance_b = square_a - mean_a**2, square_b - mean_b**2

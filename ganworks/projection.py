@@ -63,8 +63,9 @@ class ProjectionStep:
 @dataclass(frozen=True)
 class Projection:
     """
-    What was found: ws [1, num_ws, w_dim]; noise maps by name, for `Generator.synthesis(ws, noise=...)`; the
-    loss (`perceptual.Distance`); psnr in dB; `steps` that were made.
+    What was found: ws [1, num_ws, w_dim]; noise maps by name (of the layers that use noise at all), for
+    `Generator.synthesis(ws, noise=...)`; the loss (`perceptual.Distance`); psnr in dB; `steps` that were
+    made.
     """
 
     ws: Tensor
@@ -211,7 +212,7 @@ class _Search:
         self.v = torch.zeros(
             starts, generator.num_ws, generator.w_dim, device=generator.device
         ).requires_grad_()
-        buffers = generator.network.synthesis.noise_buffers()
+        buffers = generator.network.synthesis.noise_in_use()
         self.noise = {key: value[None, None].repeat(starts, 1, 1, 1) for key, value in buffers.items()}
         for value in self.noise.values():
             value.requires_grad_()
@@ -221,11 +222,12 @@ class _Search:
         self._make_optimizer()
 
     def _make_optimizer(self) -> None:
+        groups = [
+            {"params": [self.u, self.v], "rate": self.tuning.learning_rate},
+            {"params": list(self.noise.values()), "rate": self.tuning.noise_learning_rate},
+        ]
         self.optimizer = torch.optim.Adam(
-            [
-                {"params": [self.u, self.v], "rate": self.tuning.learning_rate},
-                {"params": list(self.noise.values()), "rate": self.tuning.noise_learning_rate},
-            ],
+            [group for group in groups if group["params"]],
             lr=self.tuning.learning_rate,
             betas=(0.9, 0.99),
         )
@@ -244,7 +246,8 @@ class _Search:
         total = losses.sum() + self.tuning.prior * shared.square().mean(dim=1).sum()
         if rows is not None:
             total = total + self.tuning.row_prior * rows.square().mean(dim=(1, 2)).sum()
-        total = total + self.tuning.noise_structure * noise_structure(list(self.noise.values()))
+        if self.noise:
+            total = total + self.tuning.noise_structure * noise_structure(list(self.noise.values()))
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]  # torch leaves this one method without types
         self.optimizer.step()

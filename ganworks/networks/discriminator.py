@@ -1,7 +1,7 @@
 """The StyleGAN2 discriminator with residual blocks, in plain PyTorch.
 
-Source: Karras et al., "Analyzing and Improving the Image Quality of StyleGAN" (arXiv 1912.04958), section 4 and
-appendix B. State-dict keys are those of the public StyleGAN2-ADA discriminators. Every operation is
+Source: Karras et al., "Analyzing and Improving the Image Quality of StyleGAN" (arXiv 1912.04958), section 4
+and appendix B. State-dict keys are those of the public StyleGAN2-ADA discriminators. Every operation is
 differentiable twice, as the R1 penalty needs.
 
 Shapes: N pictures, C channels at resolution r.
@@ -97,12 +97,12 @@ class DiscriminatorEpilogue(nn.Module):
         return result
 
     def _batch_spread(self, x: Tensor) -> Tensor:
-        """The mean deviation over groups of the batch: [N, 1, 4, 4]. Progressive GAN (arXiv 1710.10196), section 3."""
+        """The mean deviation over groups of the batch: [N, 1, 4, 4]. Section 3 of arXiv 1710.10196."""
         count = x.shape[0]
         group = math.gcd(count, self.group_size)
-        y = x.float().unflatten(0, (group, count // group))
-        y = (y.var(dim=0, unbiased=False) + 1e-8).sqrt().mean(dim=(1, 2, 3))  # [N / group]
-        spread = y.repeat(group)[:, None, None, None].to(x.dtype)
+        y = x.float().reshape(group, count // group, *x.shape[1:])
+        deviation: Tensor = (y.var(dim=0, unbiased=False) + 1e-8).sqrt().mean(dim=(1, 2, 3))  # [N / group]
+        spread = deviation.repeat(group)[:, None, None, None].to(x.dtype)
         return spread.expand(count, 1, *x.shape[2:])
 
 
@@ -125,7 +125,9 @@ class Discriminator(nn.Module):
         self.b4 = DiscriminatorEpilogue(channels_at(4, channel_base, channel_max))
 
     def features(self, pictures: Tensor) -> list[Tensor]:
-        """[N, img_channels, R, R] in [-1, 1] -> the maps after each block, [N, C, R/2, R/2] to [N, C, 4, 4]."""
+        """
+        [N, img_channels, R, R] in [-1, 1] -> the maps after each block, [N, C, R/2, R/2] to [N, C, 4, 4].
+        """
         x, maps = pictures, []
         for r in self.block_resolutions:
             x = getattr(self, f"b{r}")(x)

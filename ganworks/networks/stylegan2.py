@@ -26,11 +26,6 @@ def channels_at(resolution: int, channel_base: int, channel_max: int) -> int:
     return min(channel_base // resolution, channel_max)
 
 
-def channels_at(resolution: int, channel_base: int, channel_max: int) -> int:
-    """The width of the feature maps at a resolution."""
-    return min(channel_base // resolution, channel_max)
-
-
 def blur_filter() -> Tensor:
     """The 4x4 binomial low-pass filter, of sum 1."""
     taps = torch.tensor([1.0, 3.0, 3.0, 1.0])
@@ -256,6 +251,15 @@ class SynthesisNetwork(nn.Module):
             for block in self.blocks()
             for name, layer in block.layers()
         }
+
+    def noise_in_use(self) -> dict[str, Tensor]:
+        """Those of the stored noise maps that change the picture: the others have the strength 0."""
+        strengths = {
+            f"b{block.resolution}.{name}.noise_const": float(layer.noise_strength.detach())
+            for block in self.blocks()
+            for name, layer in block.layers()
+        }
+        return {key: value for key, value in self.noise_buffers().items() if strengths[key]}
 
     def forward(
         self,
