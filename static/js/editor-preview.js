@@ -21,7 +21,6 @@
     #wanted = null; // what to draw next
     #latest = null; // what was asked for last: drawn again, exactly, when the hand rests
     #ready = false;
-    #frameAsked = false;
     #restTimer = 0;
     #answerTimer = 0;
     #reconnectTimer = 0;
@@ -60,11 +59,11 @@
       });
     }
 
-    /** Draw this: {edits, noise_mode, truncation_psi?}. Sent with the next painted frame of the screen. */
+    /** Draw this: {edits, noise_mode, truncation_psi?}. Sent at once if nothing is in flight, else when that has landed. */
     render(request) {
       this.#latest = request;
       this.#wanted = { ...request, exact: false };
-      this.#askForFrame();
+      this.#pump();
       clearTimeout(this.#restTimer);
       this.#restTimer = setTimeout(() => this.settle(), REST_MS);
     }
@@ -74,7 +73,7 @@
       clearTimeout(this.#restTimer);
       if (!this.#latest) return;
       this.#wanted = { ...this.#latest, exact: true };
-      this.#askForFrame();
+      this.#pump();
     }
 
     series(request) {
@@ -87,18 +86,6 @@
 
     get connected() {
       return this.#ready;
-    }
-
-    #askForFrame() {
-      if (this.#frameAsked) return;
-      this.#frameAsked = true;
-      const go = () => {
-        if (!this.#frameAsked) return;
-        this.#frameAsked = false;
-        this.#pump();
-      };
-      requestAnimationFrame(go);
-      if (document.hidden) setTimeout(go, 50);
     }
 
     #pump() {

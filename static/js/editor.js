@@ -189,11 +189,17 @@
       commit();
     });
     part("reset").addEventListener("click", () => resetRow(row));
-    row.parts.toggle.addEventListener("click", () => setActive(row, { open: row.parts.details.hidden }));
+    row.parts.toggle.addEventListener("click", () => {
+      row.parts.details.hidden = !row.parts.details.hidden;
+      row.parts.toggle.setAttribute("aria-expanded", String(!row.parts.details.hidden));
+    });
     item.addEventListener("focusin", () => row !== active && setActive(row));
     select.addEventListener("change", () => chooseRange(row, select.value));
     for (const input of [from, to]) input.addEventListener("change", () => typeRange(row));
-    part("series").addEventListener("click", () => PixelLift.editor.startSeries());
+    part("series").addEventListener("click", () => {
+      setActive(row);
+      PixelLift.editor.startSeries();
+    });
     showRow(row);
     return item;
   };
@@ -250,15 +256,9 @@
     badge.textContent = name === "custom" ? `layers ${row.start + 1}–${row.end}` : name;
   };
 
-  const setActive = (row, { open = null } = {}) => {
-    for (const other of rows) {
-      if (!other.parts) continue;
-      const mine = other === row;
-      const isOpen = mine && (open ?? !other.parts.details.hidden);
-      other.parts.item.classList.toggle("slider--active", mine);
-      other.parts.details.hidden = !isOpen;
-      other.parts.toggle.setAttribute("aria-expanded", String(isOpen));
-    }
+  // What is open stays open: rows must not move under a pointer that has just taken a slider.
+  const setActive = (row) => {
+    for (const other of rows) other.parts?.item.classList.toggle("slider--active", other === row);
     active = row;
     document.dispatchEvent(new CustomEvent("editor-active"));
   };
