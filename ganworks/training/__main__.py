@@ -4,8 +4,9 @@
     python -m ganworks.training train  --work DIR [--config FILE] [--device cuda]
     python -m ganworks.training finish --work DIR --to FOLDER [--names FILE]
 
-`render` draws the pictures into DIR/data, `train` goes on from DIR/checkpoint.pt if there is one, and `finish`
-writes what a generator's folder holds. The x4 upscaler has a command of its own: `python -m ganworks.training.upscaling`.
+`render` draws the pictures into DIR/data, `train` goes on from DIR/checkpoint.pt if there is one, and
+`finish` writes what a generator's folder holds. The x4 upscaler has a command of its own:
+`python -m ganworks.training.upscaling`.
 """
 
 import argparse

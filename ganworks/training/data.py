@@ -120,7 +120,7 @@ class PictureSet:
         return Batch(torch.from_numpy(self.latents[rows].copy()), pictures, masks)
 
     def at_step(self, step: int, count: int, resolution: int, seed: int) -> Batch:
-        """The batch of a training step: a function of the arguments alone, so that a resumed run sees the same."""
+        """The batch of a training step, a function of the arguments alone: a resumed run sees the same."""
         random = np.random.default_rng((seed, step))
         return self.batch(self.rows[random.integers(0, len(self.rows), count)], resolution)
 

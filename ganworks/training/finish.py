@@ -32,9 +32,10 @@ MEASURED_PICTURES = 1024
 
 
 def finish(trainer: Trainer, folder: Path, component_names: dict[int, str] | None = None) -> dict[str, Any]:
-    """Write generator.safetensors, components.safetensors, critic.safetensors, sheet.webp and return the figures.
+    """Write a starter's generator, components, critic and sheet, and return the measured figures.
 
-    component_names: what the components of these numbers (from 0) were seen to change; others keep "Component N".
+    component_names: what the components of these numbers (from 0) were seen to change; others keep
+    "Component N".
     """
     folder.mkdir(parents=True, exist_ok=True)
     network = trainer.ema
@@ -72,7 +73,7 @@ def mean_w(trainer: Trainer) -> Tensor:
 
 
 def save_critic(discriminator: Discriminator, path: Path) -> None:
-    """Write the discriminator's feature layers in half precision; the last ones, which only score, stay out."""
+    """Write the discriminator's feature layers in half precision, without the last ones, which only score."""
     tensors = {
         key: value.half() if value.is_floating_point() else value
         for key, value in discriminator.state_dict().items()
@@ -92,7 +93,7 @@ def save_critic(discriminator: Discriminator, path: Path) -> None:
 
 @torch.no_grad()
 def measure(trainer: Trainer, count: int = MEASURED_PICTURES) -> dict[str, Any]:
-    """Paired PSNR on held-out renders, and sliced Wasserstein distances beside those between two sets of renders."""
+    """Paired PSNR on held-out renders; sliced Wasserstein distances, beside those of renders to renders."""
     data, size = trainer.data, trainer.config.resolution
     pairs = []
     for batch in data.held_out_batches(16, size):
@@ -103,7 +104,7 @@ def measure(trainer: Trainer, count: int = MEASURED_PICTURES) -> dict[str, Any]:
     second = torch.cat([data.batch(rows, size).pictures for rows in _split(data, count, count)])
     random = torch.Generator().manual_seed(99)
     z = torch.randn(count, trainer.ema.z_dim, generator=random)
-    fakes = torch.cat([_draw(trainer, part) for part in z.split(16)])
+    fakes = torch.cat([_draw(trainer, part) for part in torch.split(z, 16)])
     return {
         "pictures_shown": trainer.pictures,
         "held_out_pictures": len(data.held_rows),

@@ -56,8 +56,9 @@ def r1_penalty(discriminator: nn.Module, real: Tensor) -> Tensor:
 def factor_alignment(mapping: MappingNetwork, z: Tensor, lengths: Tensor) -> Tensor:
     """How far the mapping is from giving each latent factor its own direction in w.
 
-    The linear part of w(z), C = E[w z^T], should have orthogonal columns of the given `lengths` [z_dim]. Principal
-    components of w then follow single factors, those with the longest columns first. z: [N, z_dim], N >> z_dim.
+    The linear part of w(z), C = E[w z^T], should have orthogonal columns of the given `lengths` [z_dim].
+    Principal components of w then follow single factors, those with the longest columns first.
+    z: [N, z_dim], N >> z_dim.
     """
     z = z * (z.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
     w = mapping.map_to_w(z)
@@ -66,4 +67,5 @@ def factor_alignment(mapping: MappingNetwork, z: Tensor, lengths: Tensor) -> Ten
     columns = torch.linalg.solve(spread, z.t() @ (w - w.mean(dim=0)) / len(z))  # [z_dim, w_dim]
     gram = columns @ columns.t()
     scale = lengths[:, None] * lengths[None, :]
-    return ((gram - torch.diag(lengths.square())) / scale).square().mean()
+    relative: Tensor = (gram - torch.diag(lengths.square())) / scale
+    return relative.square().mean()

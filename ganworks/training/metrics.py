@@ -19,10 +19,11 @@ def psnr(pictures: Tensor, targets: Tensor) -> Tensor:
 
 
 def sliced_wasserstein(first: Tensor, second: Tensor, seed: int = 0) -> dict[int, float]:
-    """The sliced Wasserstein distance of Laplacian-pyramid patches by resolution, times 1000; lower is better.
+    """The sliced Wasserstein distance of Laplacian-pyramid patches by resolution, times 1000.
 
-    Source: Karras et al., "Progressive Growing of GANs" (arXiv 1710.10196), section 5: 7x7 patches, normalised by
-    channel, compared along random directions. Both sets are [N, 3, H, H] in [-1, 1] and of one size.
+    Source: Karras et al., "Progressive Growing of GANs" (arXiv 1710.10196), section 5: 7x7 patches,
+    normalised by channel, compared along random directions. Lower is better. Both sets are [N, 3, H, H]
+    in [-1, 1] and of one size.
     """
     result = {}
     for a, b in zip(_pyramid(first), _pyramid(second), strict=True):
@@ -54,6 +55,5 @@ def _patches(pictures: Tensor, random: torch.Generator) -> Tensor:
     patches = pictures.permute(0, 2, 3, 1)[picture, rows, columns]  # [N, P, 7, 7, 3]
     patches = patches.flatten(0, 1)
     patches = (patches - patches.mean(dim=(0, 1, 2))) / (patches.std(dim=(0, 1, 2)) + 1e-8)
-    return patches.reshape(count * PATCHES_PER_PICTURE, channels * PATCH * PATCH) / math.sqrt(
-        channels * PATCH * PATCH
-    )
+    numbers = channels * PATCH * PATCH
+    return patches.reshape(count * PATCHES_PER_PICTURE, numbers) / math.sqrt(numbers)

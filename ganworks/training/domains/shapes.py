@@ -29,7 +29,7 @@ class Frame:
 
     @classmethod
     def from_angles(cls, yaw: Tensor, pitch: Tensor, roll: Tensor, origin: tuple[Tensor, Tensor]) -> Frame:
-        """Local to world is roll * pitch * yaw (radians): positive yaw looks right, positive pitch looks up."""
+        """Local to world is roll * pitch * yaw (radians): positive yaw looks right, pitch up."""
         cy, sy, cp, sp = yaw.cos(), yaw.sin(), pitch.cos(), pitch.sin()
         cr, sr = roll.cos(), roll.sin()
         right, up, toward = (cy, 0 * cy, sy), (-sp * sy, cp, sp * cy), (-cp * sy, -sp, cp * cy)
@@ -91,9 +91,7 @@ def normalized(vector: list[Tensor]) -> list[Tensor]:
 
 def dot(a: Vector, b: Vector) -> Tensor:
     """Inner product of two three-component vectors."""
-    total = a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
-    assert isinstance(total, Tensor)
-    return total
+    return torch.as_tensor(a[0] * b[0] + a[1] * b[1] + a[2] * b[2])
 
 
 def smoothstep(low: Scalar, high: Scalar, value: Tensor) -> Tensor:
@@ -114,9 +112,7 @@ def bump(value: Tensor, width: Scalar) -> Tensor:
 
 def mix(a: Scalar, b: Scalar, share: Scalar) -> Tensor:
     """Linear blend: a where share is 0, b where it is 1."""
-    result = a + (b - a) * share
-    assert isinstance(result, Tensor)
-    return result
+    return torch.as_tensor(a + (b - a) * share)
 
 
 def paint(canvas: list[Tensor], color: Vector, coverage: Tensor) -> list[Tensor]:
@@ -134,7 +130,7 @@ def ramp(stops: Sequence[Sequence[float]], position: Tensor) -> list[Tensor]:
 
 
 def hue_color(hue_x: Tensor, hue_y: Tensor, saturation: Scalar, value: Scalar) -> list[Tensor]:
-    """A color from a direction on the hue circle: no seam, so that neighboring latents give neighboring colors."""
+    """A color from a direction on the hue circle: no seam, so neighboring latents get neighboring colors."""
     angle = torch.atan2(hue_y, hue_x)
     waves = [0.5 + 0.5 * torch.cos(angle - shift) for shift in (0.0, 2.0944, 4.1888)]
     return [value * (1 - saturation * (1 - wave)) for wave in waves]
