@@ -38,7 +38,7 @@ def index(request: MemberRequest) -> HttpResponse:
     older_url = f"?{urlencode({**kept, 'before': page.older})}" if page.older else ""
     context: dict[str, Any] = {"page": page, "older_url": older_url, "filtered": bool(kept)}
     if not wants_fragment(request):
-        context |= {"total": mine.count(), "deleted": _just_deleted(request)}
+        context |= {"deleted": _just_deleted(request)}
     return fragment(request, "gallery/saved.html", "gallery/_saved_grid.html", context)
 
 

@@ -42,7 +42,6 @@ def _gallery(request: MemberRequest, refusals: list[Outcome] | None = None, stat
     if not wants_fragment(request):
         context |= {
             "generators": generators_of(mine),
-            "total": mine.count(),
             "refusals": refusals or [],
             "max_mebibytes": settings.UPLOAD_MAX_BYTES // 1_048_576,
             "max_megapixels": settings.UPLOAD_MAX_PIXELS // 1_000_000,

@@ -115,15 +115,15 @@
     if (event.detail.target.id === "dialog-body" && !dialog.open) dialog.showModal();
   });
   document.addEventListener("htmx:beforeSwap", (event) => {
-    const { xhr, elt } = event.detail;
-    if (xhr.status === 422 && elt.closest("#dialog-body")) {
+    const { xhr, requestConfig } = event.detail; // detail.elt is what is swapped, not what asked
+    if (xhr.status === 422 && requestConfig.elt.closest("#dialog-body")) {
       event.detail.target = byId("dialog-body");
       event.detail.swapOverride = "innerHTML";
     }
   });
   document.addEventListener("htmx:afterRequest", (event) => {
-    const { elt, successful, requestConfig } = event.detail;
-    if (successful && requestConfig.verb !== "get" && elt.closest("#dialog-body")) dialog.close();
+    const { xhr, requestConfig } = event.detail; // a refused form is swapped in, so htmx calls it successful
+    if (xhr.status < 300 && requestConfig.verb !== "get" && requestConfig.elt.closest("#dialog-body")) dialog.close();
   });
   dialog.addEventListener("close", () => byId("dialog-body").replaceChildren());
 

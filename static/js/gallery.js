@@ -103,10 +103,11 @@ const removeCard = (card) => {
 };
 
 document.addEventListener("htmx:beforeSwap", (event) => {
-  const card = event.detail.elt?.closest?.("[data-picture]");
-  if (!card || !event.detail.elt.matches("[data-delete]") || event.detail.xhr.status >= 400) return;
+  const { requestConfig, xhr } = event.detail; // detail.elt is what is swapped, not what asked
+  const card = requestConfig.elt.matches("[data-delete]") && requestConfig.elt.closest("[data-picture]");
+  if (!card || xhr.status >= 400 || !card.contains(document.activeElement)) return;
   const next = neighbour(card);
-  if (card.contains(document.activeElement)) setTimeout(() => focusOn(next), 30);
+  setTimeout(() => focusOn(next), 30);
 });
 
 document.addEventListener("picture-restored", (event) => bringBack(event.detail.id, event.detail.card));
@@ -188,6 +189,6 @@ const showSaved = () => {
 if (savedDetail) {
   document.addEventListener("picture-renamed", showSaved);
   document.addEventListener("htmx:afterRequest", (event) => {
-    if (event.detail.elt.matches("[data-upscale]") && event.detail.successful) showSaved();
+    if (event.detail.requestConfig.elt.matches("[data-upscale]") && event.detail.successful) showSaved();
   });
 }

@@ -70,6 +70,7 @@ const rowOf = (file) => {
       words.textContent = text;
       words.className = known ? "small" : "small field__error";
       element.classList.add("upload-row--over");
+      element.classList.toggle("upload-row--refused", !known);
       element.setAttribute("role", "alert");
       close.setAttribute("aria-label", "Close");
       row.cancel = () => {};
