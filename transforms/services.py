@@ -133,9 +133,10 @@ def request_save(
     noise_mode: str = "const",
 ) -> Job:
     """Draw `image` with `edits` exactly, and keep it. The job's result names the saved picture."""
-    data = [edits_as_data([edit])[0] if isinstance(edit, Edit) else edit for edit in edits]
+    if isinstance(edits, list | tuple):
+        edits = [edits_as_data([edit])[0] if isinstance(edit, Edit) else edit for edit in edits]
     params = SaveParams.from_data(
-        {"edits": data, "truncation_psi": truncation_psi, "name": name, "noise_mode": noise_mode}
+        {"edits": edits, "truncation_psi": truncation_psi, "name": name, "noise_mode": noise_mode}
     )
     recipe = projections.recipe_of(image, params.truncation_psi, params.noise_mode)
     recipe = replace(recipe, edits=params.edits)

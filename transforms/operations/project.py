@@ -8,14 +8,14 @@ from PIL import Image as Pillow
 from PIL.Image import Image as Picture
 
 from gallery.models import Image, Status
-from gallery.services import open_image, store_projection
+from gallery.services import store_projection
 from transforms import projections
 from transforms.context import JobContext, Outcome
 from transforms.engine import Found, engine
 from transforms.errors import JobFailed
 from transforms.models import Job
 from transforms.params import Crop, ProjectParams
-from transforms.pictures import encode_webp
+from transforms.pictures import encode_webp, pixels_of
 
 
 def run(job: Job, context: JobContext) -> Outcome:

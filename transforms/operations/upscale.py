@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from gallery.services import open_image, prepare_upscaled
+from gallery.services import prepare_upscaled
 from transforms.context import JobContext, Outcome
 from transforms.engine import engine
 from transforms.errors import JobFailed
 from transforms.models import Job
 from transforms.params import UpscaleParams
+from transforms.pictures import pixels_of
 
 
 def run(job: Job, context: JobContext) -> Outcome:
@@ -20,7 +21,7 @@ def run(job: Job, context: JobContext) -> Outcome:
         context.progress(0.9 * done / total, f"Part {done} of {total}")
 
     large = engine().upscale(
-        params.upscaler, open_image(saved, alpha=True), on_tile=on_tile, should_stop=context.should_stop
+        params.upscaler, pixels_of(saved, alpha=True), on_tile=on_tile, should_stop=context.should_stop
     )
     context.check()
     stored = prepare_upscaled(saved, large, params.upscaler)
