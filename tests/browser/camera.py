@@ -12,7 +12,7 @@ TURNED_RIGHT = 6
 ORIENTATION, MAKE, MODEL, GPS = 0x0112, 0x010F, 0x0110, 0x8825
 
 
-def portrait(width: int = WIDTH_PX, height: int = HEIGHT_PX) -> Image.Image:
+def portrait(width: int = WIDTH_PX, height: int = HEIGHT_PX, grain_seed: int = 7) -> Image.Image:
     """A head before a wall in evening light, upright."""
     small = Image.new("RGB", (300, 400), (96, 118, 140))
     draw = ImageDraw.Draw(small)
@@ -29,15 +29,15 @@ def portrait(width: int = WIDTH_PX, height: int = HEIGHT_PX) -> Image.Image:
     draw.arc((138, 186, 162, 218), 20, 160, fill=(186, 136, 110), width=3)
     draw.chord((126, 232, 174, 258), 0, 180, fill=(176, 86, 84))
     picture = small.filter(ImageFilter.GaussianBlur(2)).resize((width, height), Image.Resampling.BICUBIC)
-    grain = np.random.default_rng(7).normal(0, 6, (height, width, 1))
+    grain = np.random.default_rng(grain_seed).normal(0, 6, (height, width, 1))
     return Image.fromarray((np.asarray(picture) + grain).clip(0, 255).astype(np.uint8))
 
 
-def photo(path: Path) -> Path:
+def photo(path: Path, grain_seed: int = 7) -> Path:
     """Write the portrait as a camera would: the sensor's pixels, and a tag that says how to turn them."""
     exif = Image.Exif()
     exif[ORIENTATION] = TURNED_RIGHT
     exif[MAKE], exif[MODEL] = "Telefon", "Nine"
     exif.get_ifd(GPS).update({1: "N", 2: (52.0, 31.0, 12.0), 3: "E", 4: (13.0, 24.0, 18.0)})
-    portrait().transpose(Image.Transpose.ROTATE_90).save(path, quality=92, exif=exif)
+    portrait(grain_seed=grain_seed).transpose(Image.Transpose.ROTATE_90).save(path, quality=92, exif=exif)
     return path

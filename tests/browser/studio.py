@@ -190,7 +190,9 @@ class Studio:
 
     def natural_width(self, selector: str) -> int:
         image = self.page.locator(selector).first
-        self.page.wait_for_function("(image) => image.complete && image.naturalWidth", arg=image.element_handle())
+        self.page.wait_for_function(
+            "(image) => image.complete && image.naturalWidth", arg=image.element_handle()
+        )
         value: int = image.evaluate("(image) => image.naturalWidth")
         return value
 
