@@ -45,7 +45,7 @@ def run(job: Job, context: JobContext) -> Outcome:
 def cropped(image: Image, crop: Crop, side_px: int) -> Picture:
     """The square of the upright picture, RGB, at the generator's resolution."""
     return (
-        open_image(image)
+        pixels_of(image)
         .crop(crop.box)
         .resize((side_px, side_px), Pillow.Resampling.LANCZOS, reducing_gap=3.0)
     )
