@@ -126,7 +126,7 @@ def laplacian_pyramid(images: Tensor) -> list[Tensor]:
 
 def ssim(images: Tensor, target: Tensor) -> Tensor:
     """Structural similarity [N] of [N, 3, H, W] with [1 or N, 3, H, W], both in [-1, 1]; 1 means the same."""
-    target = target.expand_as(images)
+    images, target = images + 1, target.expand_as(images) + 1  # the formula is for values from 0 up
     both = _blur(torch.cat([images, target, images * images, target * target, images * target]))
     mean_a, mean_b, square_a, square_b, product = both.chunk(5)
     variance_a, variance_b = square_a - mean_a**2, square_b - mean_b**2
