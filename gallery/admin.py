@@ -121,7 +121,17 @@ class PictureAdmin(ImageAdminBase):
 
 @admin.register(Image)
 class ImageAdmin(PictureAdmin):
-    list_display = ["small", "name", "user", "source", "model", "status_process", "size", "hidden", "created_at"]
+    list_display = [
+        "small",
+        "name",
+        "user",
+        "source",
+        "model",
+        "status_process",
+        "size",
+        "hidden",
+        "created_at",
+    ]
     list_display_links = ["name"]
     list_filter = [HiddenFilter, "source", "status_process", "model"]
     fields = (
@@ -133,7 +143,16 @@ class ImageAdmin(PictureAdmin):
 
 @admin.register(SavedImage)
 class SavedImageAdmin(PictureAdmin):
-    list_display = ["small", "name", "user", "model", "status_superresolution", "size", "hidden", "created_at"]
+    list_display = [
+        "small",
+        "name",
+        "user",
+        "model",
+        "status_superresolution",
+        "size",
+        "hidden",
+        "created_at",
+    ]
     list_display_links = ["name"]
     list_filter = [HiddenFilter, "status_superresolution", "model"]
     fields = (

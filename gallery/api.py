@@ -32,8 +32,12 @@ from gallery.uploadhandler import files_too_large
 from gallery.uploads import too_many_bytes
 
 TOO_LARGE = OpenApiResponse(ProblemSerializer, "The file is too large, or the storage is full.")
-NO_PICTURE = OpenApiResponse(ProblemSerializer, "The file is no picture that can be taken. The sentence says why.")
-DOWNLOAD = OpenApiParameter("download", bool, description="With a file name, and with the recipe inside a PNG.")
+NO_PICTURE = OpenApiResponse(
+    ProblemSerializer, "The file is no picture that can be taken. The sentence says why."
+)
+DOWNLOAD = OpenApiParameter(
+    "download", bool, description="With a file name, and with the recipe inside a PNG."
+)
 
 
 def member(request: Request) -> User:
@@ -79,9 +83,12 @@ class PictureViewSet(
 
 @extend_schema_view(
     list=extend_schema(
-        summary="My pictures, newest first", responses={200: ImageSerializer(many=True), 400: INVALID, 401: SIGNED_OUT}
+        summary="My pictures, newest first",
+        responses={200: ImageSerializer(many=True), 400: INVALID, 401: SIGNED_OUT},
     ),
-    retrieve=extend_schema(summary="One picture", responses={200: ImageSerializer, 401: SIGNED_OUT, 404: NOT_FOUND}),
+    retrieve=extend_schema(
+        summary="One picture", responses={200: ImageSerializer, 401: SIGNED_OUT, 404: NOT_FOUND}
+    ),
     partial_update=extend_schema(
         summary="Rename a picture",
         responses={200: ImageSerializer, 400: INVALID, 401: SIGNED_OUT, 404: NOT_FOUND},
@@ -157,7 +164,9 @@ class ImageViewSet(PictureViewSet):
         summary="Rename a saved image",
         responses={200: SavedImageSerializer, 400: INVALID, 401: SIGNED_OUT, 404: NOT_FOUND},
     ),
-    destroy=extend_schema(summary="Delete a saved image", responses={204: None, 401: SIGNED_OUT, 404: NOT_FOUND}),
+    destroy=extend_schema(
+        summary="Delete a saved image", responses={204: None, 401: SIGNED_OUT, 404: NOT_FOUND}
+    ),
 )
 class SavedImageViewSet(PictureViewSet):
     queryset = SavedImage.objects.none()
@@ -176,7 +185,10 @@ class SavedImageViewSet(PictureViewSet):
     @extend_schema(
         summary="The file of a saved image",
         operation_id="saved_images_file_retrieve",
-        parameters=[DOWNLOAD, OpenApiParameter("kind", enum=["original", "thumbnail", "upscaled"], location="path")],
+        parameters=[
+            DOWNLOAD,
+            OpenApiParameter("kind", enum=["original", "thumbnail", "upscaled"], location="path"),
+        ],
         responses={(200, "image/*"): OpenApiTypes.BINARY, 401: SIGNED_OUT, 404: NOT_FOUND},
     )
     @action(

@@ -39,7 +39,9 @@ class Encoded:
 def encode_png(picture: Pillow.Image) -> Encoded:
     """Lossless; keeps alpha and the colour profile, drops everything else."""
     out = io.BytesIO()
-    picture.save(out, "PNG", icc_profile=picture.info.get("icc_profile"), pnginfo=None, exif=b"", compress_level=4)
+    picture.save(
+        out, "PNG", icc_profile=picture.info.get("icc_profile"), pnginfo=None, exif=b"", compress_level=4
+    )
     return Encoded(out.getvalue(), "image/png", *picture.size)
 
 
@@ -77,7 +79,9 @@ def to_srgb(picture: Pillow.Image) -> Pillow.Image:
     if profile:
         with contextlib.suppress(ImageCms.PyCMSError, OSError, ValueError, TypeError):
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            converted = ImageCms.profileToProfile(picture, source, ImageCms.createProfile("sRGB"), outputMode=mode)
+            converted = ImageCms.profileToProfile(
+                picture, source, ImageCms.createProfile("sRGB"), outputMode=mode
+            )
             picture = converted or picture
         picture.info.pop("icc_profile", None)
     return picture

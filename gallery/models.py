@@ -37,7 +37,9 @@ def image_path(image: Image, name: str) -> str:
 
 
 def projection_path(projection: Projection, name: str) -> str:
-    return _folder("images", projection.image.user_id, projection.image_id, f"projections/{projection.pk}/{name}")
+    return _folder(
+        "images", projection.image.user_id, projection.image_id, f"projections/{projection.pk}/{name}"
+    )
 
 
 def saved_image_path(saved: SavedImage, name: str) -> str:
@@ -77,7 +79,9 @@ class Picture(models.Model):
     width = models.PositiveIntegerField(default=0)
     height = models.PositiveIntegerField(default=0)
     sha256 = models.CharField(max_length=64, blank=True, editable=False)
-    byte_size = models.PositiveBigIntegerField(default=0, editable=False, help_text="All files of this row together.")
+    byte_size = models.PositiveBigIntegerField(
+        default=0, editable=False, help_text="All files of this row together."
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False, db_index=True)
     deleted_at = models.DateTimeField(null=True, blank=True, editable=False)
     hidden_at = models.DateTimeField(null=True, blank=True, help_text="When a moderator hid it.")
@@ -123,7 +127,9 @@ class Image(Picture):
     seed = models.PositiveBigIntegerField(null=True, blank=True)
     truncation_psi = models.FloatField(default=1.0)
     class_index = models.PositiveIntegerField(null=True, blank=True)
-    crop = models.JSONField(null=True, blank=True, help_text="The square to project: x, y, size in pixels of the stored file.")
+    crop = models.JSONField(
+        null=True, blank=True, help_text="The square to project: x, y, size in pixels of the stored file."
+    )
     projection = models.ForeignKey(
         "Projection",
         on_delete=models.SET_NULL,
@@ -139,7 +145,11 @@ class Image(Picture):
     class Meta:
         ordering = ["-created_at", "-id"]
         indexes = [
-            models.Index(fields=["user", "-created_at", "-id"], name="image_newest_of_member", condition=Q(deleted_at=None)),
+            models.Index(
+                fields=["user", "-created_at", "-id"],
+                name="image_newest_of_member",
+                condition=Q(deleted_at=None),
+            ),
             models.Index(fields=["deleted_at"], name="image_deleted", condition=Q(deleted_at__isnull=False)),
         ]
 
@@ -171,13 +181,17 @@ class Projection(models.Model):
     generator_sha256 = models.CharField(max_length=64)
     space = models.CharField(max_length=4)
     crop = models.JSONField(null=True, blank=True)
-    key = models.CharField(max_length=64, editable=False, help_text="SHA-256 of generator, space, crop and steps.")
+    key = models.CharField(
+        max_length=64, editable=False, help_text="SHA-256 of generator, space, crop and steps."
+    )
     file = models.FileField(upload_to=projection_path, max_length=255)
     preview = models.FileField(upload_to=projection_path, blank=True, max_length=255)
     steps = models.PositiveIntegerField()
     loss = models.FloatField()
     psnr = models.FloatField(null=True)
-    byte_size = models.PositiveBigIntegerField(default=0, editable=False, help_text="The file and its preview together.")
+    byte_size = models.PositiveBigIntegerField(
+        default=0, editable=False, help_text="The file and its preview together."
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:
@@ -196,13 +210,18 @@ class SavedImage(Picture):
     """A picture that a member made in the editor and kept, with the recipe that makes it again."""
 
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="saved_images")
-    parent_image = models.ForeignKey(Image, on_delete=models.SET_NULL, null=True, blank=True, related_name="saved_images")
+    parent_image = models.ForeignKey(
+        Image, on_delete=models.SET_NULL, null=True, blank=True, related_name="saved_images"
+    )
     model = models.CharField("generator", max_length=100, blank=True)
     status_superresolution = models.CharField(max_length=10, choices=Status.choices, default=Status.NONE)
     file = models.FileField(upload_to=saved_image_path, blank=True, max_length=255)
     thumbnail = models.FileField(upload_to=saved_image_path, blank=True, max_length=255)
     latent_file = models.FileField(
-        upload_to=saved_image_path, blank=True, max_length=255, help_text="Copy of the projection, when the recipe starts from one."
+        upload_to=saved_image_path,
+        blank=True,
+        max_length=255,
+        help_text="Copy of the projection, when the recipe starts from one.",
     )
     upscaled_file = models.FileField(upload_to=saved_image_path, blank=True, max_length=255)
     upscaled_width = models.PositiveIntegerField(default=0)
@@ -215,7 +234,11 @@ class SavedImage(Picture):
     class Meta:
         ordering = ["-created_at", "-id"]
         indexes = [
-            models.Index(fields=["user", "-created_at", "-id"], name="saved_newest_of_member", condition=Q(deleted_at=None)),
+            models.Index(
+                fields=["user", "-created_at", "-id"],
+                name="saved_newest_of_member",
+                condition=Q(deleted_at=None),
+            ),
             models.Index(fields=["deleted_at"], name="saved_deleted", condition=Q(deleted_at__isnull=False)),
         ]
 

@@ -1,4 +1,4 @@
-"""Pages by position instead of by number: what is added on top meanwhile moves nothing, and page 500 costs no more than 1."""
+"""Pages by position, not by number: what is added on top moves nothing, and the last page costs no more than the first."""
 
 from __future__ import annotations
 

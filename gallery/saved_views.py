@@ -66,7 +66,9 @@ def detail(request: MemberRequest, pk: UUID) -> HttpResponse:
 def _comparison(saved: SavedImage, wanted: str) -> str:
     """What to lay beside the saved picture: `enlarged`, `parent`, or nothing."""
     possible = [
-        name for name, there in (("enlarged", saved.is_upscaled), ("parent", saved.shows_what_parent_shows)) if there
+        name
+        for name, there in (("enlarged", saved.is_upscaled), ("parent", saved.shows_what_parent_shows))
+        if there
     ]
     if wanted in possible:
         return wanted

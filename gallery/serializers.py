@@ -61,7 +61,10 @@ class SavedImageSerializer(PictureSerializer):
 
     @extend_schema_field({"type": "object", "additionalProperties": {"type": "string", "format": "uri"}})
     def get_links(self, saved: SavedImage) -> dict[str, str]:
-        kinds = [*(("original", "thumbnail") if saved.is_ready else ()), *(("upscaled",) if saved.is_upscaled else ())]
+        kinds = [
+            *(("original", "thumbnail") if saved.is_ready else ()),
+            *(("upscaled",) if saved.is_upscaled else ()),
+        ]
         return {kind: self._link("saved-image-file", saved, kind) for kind in kinds}
 
 

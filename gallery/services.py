@@ -68,7 +68,9 @@ class Stored:
         if not changed:
             for name in self.names:
                 default_storage.delete(name)
-            raise PictureGone(f"{type(self.row).__name__} {self.row.pk} was deleted while its files were written.")
+            raise PictureGone(
+                f"{type(self.row).__name__} {self.row.pk} was deleted while its files were written."
+            )
         for name, value in values.items():
             setattr(self.row, name, value)
 
@@ -146,7 +148,9 @@ def store_projection(
     return row
 
 
-def _prepare(row: Any, encoded: files.Encoded, picture: Pillow.Image, path: Callable[[Any, str], str]) -> Stored:
+def _prepare(
+    row: Any, encoded: files.Encoded, picture: Pillow.Image, path: Callable[[Any, str], str]
+) -> Stored:
     small = files.thumbnail(picture)
     name = files.write(path(row, f"original.{encoded.extension}"), encoded.data)
     small_name = files.write(path(row, "thumbnail.webp"), small)
@@ -184,7 +188,9 @@ def create_upload(user: User, uploaded_file: UploadedFile[Any], name: str = "") 
     uploaded_file.seek(0)
     encoded, pixels = read_upload(uploaded_file, limits)
     _refuse_known(user, encoded.sha256)
-    image = Image(user=user, source=Image.Source.UPLOAD, name=clean_name(name or uploaded_file.name or "", "Upload"))
+    image = Image(
+        user=user, source=Image.Source.UPLOAD, name=clean_name(name or uploaded_file.name or "", "Upload")
+    )
     stored = _prepare(image, encoded, pixels, image_path)
     for attribute, value in stored.values.items():
         setattr(image, attribute, value)
@@ -313,9 +319,7 @@ def purge_orphans() -> int:
 
     A folder younger than `ORPHAN_AGE` may belong to a row that is just being written, and is left alone.
     """
-    return sum(
-        _purge_orphans(kind, model) for kind, model in (("images", Image), ("saved", SavedImage))
-    )
+    return sum(_purge_orphans(kind, model) for kind, model in (("images", Image), ("saved", SavedImage)))
 
 
 def _purge_orphans(kind: str, model: type[Picture]) -> int:

@@ -48,14 +48,21 @@ def _download(
     request: HttpRequest, picture: Image | SavedImage, kind: str, file: FieldFile
 ) -> HttpResponseBase:
     mime_type = _mime_type(file)
-    if isinstance(picture, SavedImage) and picture.recipe and mime_type == "image/png" and kind != "thumbnail":
+    if (
+        isinstance(picture, SavedImage)
+        and picture.recipe
+        and mime_type == "image/png"
+        and kind != "thumbnail"
+    ):
         with file.open("rb") as stream:
             response: HttpResponseBase = HttpResponse(embed_recipe(stream.read(), picture.recipe))
     else:
         response = _content(request, file)
     suffix = "" if kind == "original" else f"-{kind}"
     name = f"{safe_name(picture.name)}{suffix}.{EXTENSIONS[mime_type]}"
-    response["Content-Disposition"] = content_disposition_header(as_attachment=True, filename=name) or "attachment"
+    response["Content-Disposition"] = (
+        content_disposition_header(as_attachment=True, filename=name) or "attachment"
+    )
     response["Cache-Control"] = "private, no-store"
     return _guarded(response, mime_type)
 

@@ -23,7 +23,10 @@ def connect() -> None:
         (Projection, projection_path),
     ):
         pre_delete.connect(
-            partial(_delete_later, path=path), sender=model, weak=False, dispatch_uid=f"gallery.files.{model.__name__}"
+            partial(_delete_later, path=path),
+            sender=model,
+            weak=False,
+            dispatch_uid=f"gallery.files.{model.__name__}",
         )
 
 
@@ -33,7 +36,7 @@ def _delete_later(sender: Any, instance: Any, path: Any, **kwargs: Any) -> None:
 
 
 def _delete_folder(folder: str) -> None:
-    """A storage that does not answer must not undo a deletion: it is logged, and `purge_deleted --orphans` finds the rest."""
+    """A storage that does not answer must not stop a deletion: `purge_deleted --orphans` finds what is left."""
     try:
         files.delete_folder(folder)
     except OSError:

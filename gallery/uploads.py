@@ -136,7 +136,9 @@ def _check_format(head: bytes) -> None:
         if head.startswith(magic, offset):
             raise UploadRefused(f"This is {what}. Upload a picture as {TAKEN}.")
     if head.lstrip()[:5].lower() in (b"<svg ", b"<?xml"):
-        raise UploadRefused(f"This is an SVG drawing. Export it as PNG, and upload that ({TAKEN} can be uploaded).")
+        raise UploadRefused(
+            f"This is an SVG drawing. Export it as PNG, and upload that ({TAKEN} can be uploaded)."
+        )
     raise UploadRefused(f"This is not a picture that we can read. Upload it as {TAKEN}.")
 
 
@@ -144,7 +146,9 @@ def _is_known(head: bytes) -> bool:
     return (
         head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a"))
         or (head.startswith(b"RIFF") and head[8:12] == b"WEBP")
-        or (head[4:8] == b"ftyp" and b"avi" in head[8:32])  # major brand avif or avis, or one of the compatible ones
+        or (
+            head[4:8] == b"ftyp" and b"avi" in head[8:32]
+        )  # major brand avif or avis, or one of the compatible ones
     )
 
 
@@ -175,17 +179,17 @@ def _little(data: bytes, start: int, count: int) -> int:
 def _check_size(width: int, height: int, limits: Limits) -> None:
     if width * height > limits.max_pixels:
         raise TooLarge(
-            f"This picture has {_megapixels(width * height)} megapixels ({width} × {height}). "
+            f"This picture has {_megapixels(width * height)} megapixels ({width} x {height}). "
             f"At most {_megapixels(limits.max_pixels)} are taken: make it smaller first."
         )
     if max(width, height) > MAXIMUM_SIDE_PX:
         raise TooLarge(
-            f"This picture is {width} × {height} pixels. "
+            f"This picture is {width} x {height} pixels. "
             f"At most {MAXIMUM_SIDE_PX} on a side are taken: crop it or make it smaller first."
         )
     if min(width, height) < MINIMUM_SIDE_PX:
         raise UploadRefused(
-            f"This picture is only {width} × {height} pixels. It needs at least {MINIMUM_SIDE_PX} on each side."
+            f"This picture is only {width} x {height} pixels. It needs at least {MINIMUM_SIDE_PX} on each side."
         )
 
 
@@ -270,7 +274,9 @@ def _through_profile(picture: Pillow.Image, profile: bytes | None) -> Pillow.Ima
     if profile:
         with contextlib.suppress(OSError, ValueError, TypeError, ImageCms.PyCMSError):
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            converted = ImageCms.profileToProfile(picture, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+            converted = ImageCms.profileToProfile(
+                picture, source, ImageCms.createProfile("sRGB"), outputMode="RGB"
+            )
             if converted is not None:
                 return converted
     return picture.convert("RGB")

@@ -31,7 +31,9 @@ def index(request: MemberRequest) -> HttpResponse:
     return _gallery(request)
 
 
-def _gallery(request: MemberRequest, refusals: list[Outcome] | None = None, status: int = 200) -> HttpResponse:
+def _gallery(
+    request: MemberRequest, refusals: list[Outcome] | None = None, status: int = 200
+) -> HttpResponse:
     """The page; for htmx a part of the grid. `refusals`: what to say about files that were not taken."""
     mine = Image.objects.visible_to(request.user)
     chosen = {name: request.GET[name] for name in ("generator", "source") if request.GET.get(name)}
@@ -82,7 +84,11 @@ def upload(request: MemberRequest) -> HttpResponse:
 
 
 def _uploaded(images: list[Image]) -> str:
-    return f"“{images[0].name}” is in your gallery." if len(images) == 1 else f"{len(images)} pictures are in your gallery."
+    return (
+        f"“{images[0].name}” is in your gallery."
+        if len(images) == 1
+        else f"{len(images)} pictures are in your gallery."
+    )
 
 
 @require_safe

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import zlib
@@ -37,7 +38,8 @@ def refusal(data: bytes, limits: Limits = LIMITS) -> str:
     with pytest.raises(UploadRefused) as caught:
         read(data, limits)
     text = str(caught.value)
-    assert text[0].isupper() and text.endswith((".", ".)"))
+    assert text[0].isupper()
+    assert text.endswith((".", ".)"))
     return text
 
 
@@ -84,18 +86,25 @@ def test_orientation_is_applied_and_forgotten(orientation: int) -> None:
     result = stored(as_bytes(picture, "JPEG", quality=95, exif=exif))
     assert result.size == ((64, 32) if orientation < 5 else (32, 64))
     assert 0x0112 not in result.getexif()
-    red = {1: (5, 5), 2: (60, 5), 3: (60, 5), 4: (5, 5), 5: (5, 5), 6: (5, 5), 7: (5, 60), 8: (5, 60)}[orientation]
+    red = {1: (5, 5), 2: (60, 5), 3: (60, 5), 4: (5, 5), 5: (5, 5), 6: (5, 5), 7: (5, 60), 8: (5, 60)}[
+        orientation
+    ]
     pixel = result.getpixel(red)
-    assert isinstance(pixel, tuple) and pixel[0] > 200 and pixel[2] < 60
+    assert isinstance(pixel, tuple)
+    assert pixel[0] > 200
+    assert pixel[2] < 60
 
 
 def test_all_metadata_is_dropped_but_the_colour_profile() -> None:
     exif = Pillow.Exif()
     exif[0x010F] = "SecretCamera"
     exif.get_ifd(0x8825)[1] = "N"
-    data = as_bytes(scene(), "JPEG", exif=exif, comment=b"SecretComment", icc_profile=SRGB, xmp=b"<x>SecretXmp</x>")
+    data = as_bytes(
+        scene(), "JPEG", exif=exif, comment=b"SecretComment", icc_profile=SRGB, xmp=b"<x>SecretXmp</x>"
+    )
     encoded, _ = read(data)
-    assert b"Secret" in data and b"Secret" not in encoded.data
+    assert b"Secret" in data
+    assert b"Secret" not in encoded.data
     result = Pillow.open(io.BytesIO(encoded.data))
     assert result.info["icc_profile"] == SRGB
     assert not dict(result.getexif())
@@ -106,7 +115,9 @@ def test_text_in_a_png_is_dropped() -> None:
     text.add_text("Comment", "Secret")
     text.add_itxt("pixellift-recipe", "{}")
     encoded, _ = read(as_bytes(scene(), "PNG", pnginfo=text, dpi=(300, 300)))
-    assert b"Secret" not in encoded.data and b"iTXt" not in encoded.data and b"pHYs" not in encoded.data
+    assert b"Secret" not in encoded.data
+    assert b"iTXt" not in encoded.data
+    assert b"pHYs" not in encoded.data
 
 
 def test_alpha_is_kept_where_something_is_transparent() -> None:
@@ -122,10 +133,14 @@ def test_alpha_that_says_nothing_is_dropped() -> None:
 def test_a_transparent_gif_keeps_its_hole_and_only_its_first_frame() -> None:
     first = Pillow.new("RGBA", (32, 32), (255, 0, 0, 255))
     first.paste((0, 0, 0, 0), (0, 0, 16, 16))
-    data = as_bytes(first, "GIF", save_all=True, append_images=[Pillow.new("RGBA", (32, 32), "blue")], disposal=2)
+    data = as_bytes(
+        first, "GIF", save_all=True, append_images=[Pillow.new("RGBA", (32, 32), "blue")], disposal=2
+    )
     result = stored(data)
-    assert result.mode == "RGBA" and not getattr(result, "is_animated", False)
-    assert result.getpixel((2, 2))[3] == 0 and result.getpixel((30, 30)) == (255, 0, 0, 255)  # type: ignore[index]
+    assert result.mode == "RGBA"
+    assert not getattr(result, "is_animated", False)
+    assert result.getchannel("A").getpixel((2, 2)) == 0
+    assert result.getpixel((30, 30)) == (255, 0, 0, 255)
 
 
 @pytest.mark.parametrize("kind", ["WEBP", "PNG", "AVIF"])
@@ -147,7 +162,8 @@ def test_grey_palette_and_bitmap_become_colour(mode: str) -> None:
 def test_sixteen_bits_become_eight_without_losing_the_range() -> None:
     ramp = np.linspace(0, 65_535, 64 * 64).reshape(64, 64).astype(np.uint16)
     result = np.asarray(stored(as_bytes(Pillow.fromarray(ramp))).convert("L"))
-    assert result.min() == 0 and result.max() == 255
+    assert result.min() == 0
+    assert result.max() == 255
     assert np.abs(result.astype(float) - ramp / 257).max() <= 1
 
 
@@ -169,7 +185,10 @@ def test_a_profile_that_is_damaged_or_huge_is_dropped_and_the_picture_kept(profi
 
 
 def test_broken_exif_does_not_spoil_a_good_picture() -> None:
-    assert stored(as_bytes(scene(), "JPEG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff" + b"\xff" * 50)).size == (64, 64)
+    assert stored(as_bytes(scene(), "JPEG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff" + b"\xff" * 50)).size == (
+        64,
+        64,
+    )
 
 
 def test_what_lies_behind_the_picture_is_gone() -> None:
@@ -189,7 +208,8 @@ def test_to_srgb_goes_through_the_profile() -> None:
     picture = scene()
     picture.info["icc_profile"] = ImageCms.ImageCmsProfile(lab).tobytes()
     result = to_srgb(picture)
-    assert "icc_profile" not in result.info and distance(result, scene()) < 2
+    assert "icc_profile" not in result.info
+    assert distance(result, scene()) < 2
 
 
 # --- What is refused, and in which words ----------------------------------------------------------------------
@@ -256,7 +276,16 @@ def test_a_png_that_promises_more_than_it_holds_is_never_decoded() -> None:
 
 def test_an_animated_webp_with_a_giant_canvas_is_refused_before_it_is_opened() -> None:
     canvas = (16_000).to_bytes(3, "little")
-    body = b"VP8X" + struct.pack("<I", 10) + b"\x02\0\0\0" + canvas + canvas + b"ANIM" + struct.pack("<I", 6) + b"\0" * 6
+    body = (
+        b"VP8X"
+        + struct.pack("<I", 10)
+        + b"\x02\0\0\0"
+        + canvas
+        + canvas
+        + b"ANIM"
+        + struct.pack("<I", 6)
+        + b"\0" * 6
+    )
     assert "megapixels" in refusal(b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body)
 
 
@@ -286,11 +315,8 @@ def test_whatever_is_wrong_with_a_file_it_is_taken_or_refused_and_nothing_else(
         data[place % len(data)] = value
     if cut < len(data) // 2:
         del data[len(data) - cut :]
-    try:
+    with contextlib.suppress(UploadRefused):
         encoded, picture = read(bytes(data))
-    except UploadRefused as error:
-        assert str(error)
-    else:
         assert Pillow.open(io.BytesIO(encoded.data)).size == picture.size
         assert picture.mode in ("RGB", "RGBA")
 

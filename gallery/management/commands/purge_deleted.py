@@ -14,11 +14,15 @@ class Command(BaseCommand):
     help = "Delete for good, with their files, pictures that were deleted longer ago than they can be brought back."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--orphans", action="store_true", help="also delete folders of files that no row owns")
+        parser.add_argument(
+            "--orphans", action="store_true", help="also delete folders of files that no row owns"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         purged = services.purge_deleted()
         self.stdout.write(f"{purged} picture{'' if purged == 1 else 's'} deleted for good.")
         if options["orphans"]:
             orphans = services.purge_orphans()
-            self.stdout.write(f"{orphans} folder{'' if orphans == 1 else 's'} that belonged to nothing deleted.")
+            self.stdout.write(
+                f"{orphans} folder{'' if orphans == 1 else 's'} that belonged to nothing deleted."
+            )
