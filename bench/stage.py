@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import time
 from dataclasses import dataclass, field
@@ -10,14 +9,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import numpy as np
-from PIL import Image
-
 from bench.member import Member
+from tests.browser import camera
 from tests.server import SiteServer
 
 RANDOM_GENERATOR = "random-weights"
-PHOTO_SIZE = (3000, 2000)
 
 
 @dataclass
@@ -52,9 +48,9 @@ class Stage:
         return self.folder / "data"
 
     def photo(self) -> bytes:
-        """A JPEG as a phone makes them: six megapixels, soft shapes, noise. Each one is another."""
+        """A JPEG as a camera writes it. Each one is another, since nothing is uploaded or projected twice."""
         self._photos += 1
-        return make_photo(self._photos)
+        return camera.photo(self.folder / "photo.jpg", grain_seed=self._photos).read_bytes()
 
     def _two_cores(self) -> dict[str, str]:
         """What the server would choose by itself on a machine that has only so many cores."""
@@ -106,19 +102,3 @@ def make_random_generator(folder: Path) -> None:
     network = Generator(z_dim=48, w_dim=128, resolution=128, num_layers=2, channel_base=2048, channel_max=128)
     save_generator(network, folder / "generator.safetensors", label="Random weights", license="none")
     principal_components(open_generator(folder), samples=20_000).save(folder / "components.safetensors")
-
-
-def make_photo(seed: int) -> bytes:
-    width, height = PHOTO_SIZE
-    random = np.random.default_rng(seed)
-    y, x = np.mgrid[0:height, 0:width].astype(np.float32) / height
-    picture = np.empty((height, width, 3), np.float32)
-    for channel in range(3):
-        waves = random.uniform(1, 6, (4, 2))
-        picture[..., channel] = sum(np.sin(a * x + b * y + seed) for a, b in waves) / 4
-    face = np.exp(-((((x - 0.75) / 0.28) ** 2 + ((y - 0.5) / 0.36) ** 2) ** 3))[..., None]
-    picture = picture * (1 - face) + face * np.array([0.55, 0.2, 0.0], np.float32)
-    picture += random.normal(0, 0.04, picture.shape)
-    out = io.BytesIO()
-    Image.fromarray(((picture.clip(-1, 1) + 1) * 127.5).astype(np.uint8)).save(out, "JPEG", quality=90)
-    return out.getvalue()
