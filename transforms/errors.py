@@ -31,7 +31,7 @@ class JobFailed(TransformError):
     """A job cannot succeed, for a reason that is known: trying it again would change nothing."""
 
 
-class Interrupted(Exception):  # noqa: N818  (not an error: somebody asked)
+class Interrupted(Exception):
     """The root of the reasons to leave an operation early."""
 
 

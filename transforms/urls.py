@@ -13,6 +13,7 @@ urlpatterns = [
     path("gallery/<uuid:pk>/project/", views.project, name="crop_and_project"),
     path("gallery/<uuid:pk>/save/", views.save, name="save"),
     path("saved/<uuid:pk>/upscale/", views.upscale, name="upscale"),
+    path("generators/<str:name>/sheet/", editor.generator_sheet, name="generator_sheet"),
     path("jobs/", views.jobs, name="jobs"),
     path("jobs/<uuid:pk>/cancel/", views.cancel, name="job_cancel"),
     path("jobs/<uuid:pk>/keep/", views.keep, name="job_keep"),
