@@ -24,10 +24,10 @@ def worker() -> None:
 @pytest.fixture
 def no_starters(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, settings: Settings) -> Path:
     """A machine on which the weights were lost. Gives the folder where an operator could put some."""
-    settings.MODELS_DIR = tmp_path / "models"
+    models = settings.MODELS_DIR = tmp_path / "models"
     monkeypatch.setattr("ganworks.library.STARTERS", tmp_path / "starters")
     engine.engine.cache_clear()
-    return settings.MODELS_DIR
+    return models
 
 
 @pytest.fixture(autouse=True)
