@@ -43,7 +43,7 @@ def editor(page: Page, site: str) -> None:
     page.locator("[data-series] summary").click()
     page.locator(".series__frame[data-drawn]").nth(6).wait_for()
     page.locator("[data-range]").nth(2).fill("-1.4")
-    page.locator("[data-range]").nth(6).fill("-1")
+    page.locator("[data-range]").nth(5).fill("-1")
     page.wait_for_timeout(1500)
     keep(page, "editor")
 
