@@ -26,7 +26,6 @@ from transforms.params import (
     DEFAULT_STEPS,
     DEFAULT_TRUNCATION_PSI,
     DEFAULT_UPSCALER,
-    MAX_SEED,
     SPACES,
     Crop,
     Edit,
@@ -36,6 +35,9 @@ from transforms.params import (
     UpscaleParams,
     edits_as_data,
 )
+
+# A seed that nobody chose is short enough to be read, remembered and told to somebody.
+SURPRISE_SEEDS = 1_000_000
 
 # --- Asking for work ----------------------------------------------------------------------------------------
 
@@ -61,15 +63,16 @@ def request_random(
     )
     info = engine().generator(params.generator)
     params = replace(params, class_index=_class_of(params.class_index, info.c_dim))
-    first = secrets.randbelow(MAX_SEED + 1) if params.seed is None else params.seed
+    first = secrets.randbelow(SURPRISE_SEEDS) if params.seed is None else params.seed
     with transaction.atomic():
         _check_quota(user)
+        # The newest stands first in the gallery, and the first seed should: it is made last.
         images = [
-            _random_image(user, info.label, info.sha256, params, drawn) for drawn in params.seeds(first)
+            _random_image(user, info.label, info.sha256, params, drawn)
+            for drawn in reversed(params.seeds(first))
         ]
-        # The newest stands first in the gallery: the first seed should.
-        Image.objects.bulk_create(reversed(images))
-        ids = [str(image.pk) for image in images]
+        Image.objects.bulk_create(images)
+        ids = [str(image.pk) for image in reversed(images)]
         what = "1 picture" if params.count == 1 else f"{params.count} pictures"
         return _enqueue(
             user,

@@ -25,6 +25,13 @@ def test_a_batch_has_cards_before_a_picture_is_drawn(alice: User) -> None:
     assert not any(image.is_ready for image in images)
 
 
+def test_a_batch_stands_in_the_gallery_in_the_order_of_its_seeds(alice: User) -> None:
+    job = services.request_random(alice, generator=GENERATOR, count=3, seed=7)
+    newest_first = Image.objects.filter(user=alice)
+    assert [image.seed for image in newest_first] == [7, 8, 9]
+    assert [str(image.pk) for image in newest_first] == job.result["images"]
+
+
 def test_a_batch_draws_the_pictures_of_its_seeds(alice: User, run: Run) -> None:
     job = run(services.request_random(alice, generator=GENERATOR, count=2, seed=7, truncation_psi=0.5))
     assert job.state == State.SUCCEEDED
