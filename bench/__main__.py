@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bench import browser, lanes, pages
 from bench.report import Row, table
-from bench.stage import RANDOM_GENERATOR, Stage
+from bench.stage import Stage
 
 Measure = Callable[[Stage], Iterator[Row]]
 
@@ -75,10 +75,10 @@ def _where(cores: int, busy: float, stage: Stage) -> str:
         (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
         platform.machine(),
     )
-    untrained = ", which learned nothing" if stage.generator == RANDOM_GENERATOR else ""
+    info = stage.member.get(f"/api/v1/generators/{stage.generator}/").data
     return (
         f"{time.strftime('%Y-%m-%d %H:%M')} on {cores} cores of {name}, Python {platform.python_version()}; "
-        f"generator {stage.generator}{untrained}; load of the machine before it began: {busy:.1f}"
+        f"generator {stage.generator} of {info['resolution']} pixels; load of the machine before it began: {busy:.1f}"
     )
 
 

@@ -1,4 +1,4 @@
-"""The scene: a server with data of its own on a free port, a generator, members and photos to work with."""
+"""The scene: a server with data of its own on a free port, generators, a member and photos to work with."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bench.member import Member
 from tests.browser import camera
 from tests.server import SiteServer
 
-RANDOM_GENERATOR = "random-weights"
+LARGE_GENERATOR = "large"
 
 
 @dataclass
@@ -26,8 +26,7 @@ class Stage:
 
     def __enter__(self) -> Self:
         models = self.folder / "models"
-        if not _has_starter():
-            make_random_generator(models / RANDOM_GENERATOR)
+        make_random_generator(models / LARGE_GENERATOR)
         self.server = SiteServer(self.data, MODELS_DIR=str(models), **self._two_cores())
         self.starts.append(self._start())
         self.server.stop()
@@ -74,7 +73,7 @@ class Stage:
 
     def _first_generator(self) -> str:
         names = [str(info["name"]) for info in self.member.get("/api/v1/generators/").data]
-        return "portraits" if "portraits" in names else names[0]
+        return next((name for name in names if name != LARGE_GENERATOR), LARGE_GENERATOR)
 
 
 def processor_seconds(pid: int) -> float:
@@ -83,14 +82,8 @@ def processor_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _has_starter() -> bool:
-    from ganworks.info import STARTERS
-
-    return any(STARTERS.glob("*/generator.safetensors"))
-
-
 def make_random_generator(folder: Path) -> None:
-    """As large and as slow as the starter, with directions, but it has learned nothing: for a tree without weights."""
+    """A generator of 128 pixels with directions. It has learned nothing, which takes as long as if it had."""
     import torch
 
     from ganworks.components import principal_components
@@ -100,5 +93,5 @@ def make_random_generator(folder: Path) -> None:
     torch.manual_seed(0)
     folder.mkdir(parents=True, exist_ok=True)
     network = Generator(z_dim=48, w_dim=128, resolution=128, num_layers=2, channel_base=2048, channel_max=128)
-    save_generator(network, folder / "generator.safetensors", label="Random weights", license="none")
+    save_generator(network, folder / "generator.safetensors", label="Large, untrained", license="none")
     principal_components(open_generator(folder), samples=20_000).save(folder / "components.safetensors")

@@ -13,7 +13,7 @@ OPERATING = (ROOT / "docs" / "operating.md").read_text()
 SETTING = re.compile(
     r'\benv\.(?:text|flag|whole|words|choice|device|hosts)\(\s*"([A-Z0-9_]+)"(?:, (\d[\d_]*))?[,)]'
 )
-LINK = re.compile(r"\]\(([^)\s]+)\)")
+LINK = re.compile(r"""(?:\]\(|\bsrc=")([^)"\s]+)""")
 
 
 def settings_read() -> dict[str, str]:
