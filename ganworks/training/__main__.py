@@ -1,7 +1,7 @@
 """Train the starter generators.
 
     python -m ganworks.training render --work DIR [--count 24000] [--part 0/2] [--compile]
-    python -m ganworks.training train  --work DIR [--config FILE] [--device cuda]
+    python -m ganworks.training train  --work DIR [--config FILE] [--start-from CHECKPOINT] [--device cuda]
     python -m ganworks.training finish --work DIR --to FOLDER [--names FILE]
 
 `render` draws the pictures into DIR/data, `train` goes on from DIR/checkpoint.pt if there is one, and
@@ -62,6 +62,9 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--config", type=Path, help="a JSON file of settings, such as another run's config.json"
     )
+    train.add_argument(
+        "--start-from", type=Path, help="another run's checkpoint.pt to begin with, of any resolution"
+    )
     for command in (train, finish):
         command.add_argument("--device", default="cpu")
     finish.add_argument("--to", type=Path, required=True, help="the folder to write")
@@ -111,6 +114,9 @@ def _train(options: argparse.Namespace) -> None:
     trainer = _open_trainer(options, options.config)
     if trainer.resume():
         _say(f"Going on after {trainer.pictures} pictures.")
+    elif options.start_from:
+        trainer.start_from(options.start_from)
+        _say(f"Starting from {options.start_from}, after {trainer.pictures} pictures.")
     _say(json.dumps(asdict(trainer.config)))
     stopped = False
 

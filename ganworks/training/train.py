@@ -28,7 +28,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ganworks.networks.discriminator import Discriminator
-from ganworks.networks.stylegan2 import Generator, SynthesisNetwork, upsample_image
+from ganworks.networks.layers import upsample_image
+from ganworks.networks.stylegan2 import Generator, SynthesisNetwork
 
 from . import losses
 from .data import PictureSet
@@ -362,6 +363,20 @@ class Trainer:
             getattr(self, name).load_state_dict(content[name])
         self.step = content["step"]
         return True
+
+
+    def start_from(self, path: Path) -> None:
+        """Take over another run's networks, and go on at its step: its resolution and recipe may be others.
+
+        Layers that only one of the two has (those of a finer resolution) are left as they are here, and the
+        optimisers start anew.
+        """
+        content = torch.load(path, map_location=self.device, weights_only=True)
+        for name in ("generator", "discriminator", "ema"):
+            own, other = getattr(self, name).state_dict(), content[name]
+            fitting = {key: other[key] for key in own if key in other and other[key].shape == own[key].shape}
+            getattr(self, name).load_state_dict(own | fitting)
+        self.step = content["step"]
 
 
 _STATEFUL = ("generator", "discriminator", "ema", "generator_optimizer", "discriminator_optimizer")

@@ -102,6 +102,21 @@ def test_a_stopped_run_goes_on_bit_for_bit(folder: Path, tmp_path: Path) -> None
     assert all(torch.equal(expected[key], found[key]) for key in expected)
 
 
+def test_a_run_can_grow_from_one_at_a_lower_resolution(folder: Path, tmp_path: Path) -> None:
+    low = replace(TINY, stages=(Stage(8, 8), Stage(16, 16, adversarial=True)))
+    small = new_trainer(folder, tmp_path / "small", low)
+    small.run()
+    grown = new_trainer(folder, tmp_path / "grown")
+    before = weights(grown)
+    grown.start_from(tmp_path / "small" / "checkpoint.pt")
+    found, learned = weights(grown), weights(small)
+    assert grown.step == small.step
+    for key, value in found.items():
+        assert torch.equal(value, (before if ".b32." in key or "fromrgb" in key else learned)[key]), key
+    grown.run(steps=1)
+    assert grown.step == small.step + 1
+
+
 def test_a_run_leaves_log_config_and_sheet(folder: Path, tmp_path: Path) -> None:
     lines: list[Progress] = []
     new_trainer(folder, tmp_path).run(log_every=2, on_progress=lines.append)

@@ -49,9 +49,9 @@ class Factor:
 
 
 FACTORS = (
-    Factor("yaw", -0.40, 0.40, "head turn in radians, positive looks to the picture's right"),
-    Factor("pitch", -0.10, 0.12, "head tilt in radians, positive looks up"),
-    Factor("roll", -0.06, 0.06, "head lean in radians"),
+    Factor("yaw", -0.22, 0.22, "head turn in radians, positive looks to the picture's right"),
+    Factor("pitch", -0.05, 0.06, "head tilt in radians, positive looks up"),
+    Factor("roll", -0.03, 0.03, "head lean in radians"),
     Factor("smile", -0.2, 1.0, "corners of the mouth, down to up"),
     Factor("mouth_open", -0.9, 1.0, "positive opens the mouth"),
     Factor("skin_tone", 0.0, 1.0, "light to dark"),
@@ -68,11 +68,11 @@ FACTORS = (
     Factor("jaw_width", 0.86, 1.12, "relative width of the jaw"),
     Factor("chin", 0.90, 1.12, "relative length of the lower face"),
     Factor("cheeks", 0.0, 1.0, "flat to round cheeks"),
-    Factor("eye_size", 0.88, 1.14, "relative size of the eyes"),
+    Factor("eye_size", 1.0, 1.16, "relative size of the eyes"),
     Factor("eye_distance", 0.94, 1.08, "relative distance of the eyes"),
-    Factor("eye_opening", 0.62, 1.1, "narrow to wide eyes"),
-    Factor("gaze_x", -0.75, 0.75, "looks left to right"),
-    Factor("gaze_y", -0.4, 0.4, "looks down to up"),
+    Factor("eye_opening", 0.75, 1.1, "narrow to wide eyes"),
+    Factor("gaze_x", -0.5, 0.5, "looks left to right"),
+    Factor("gaze_y", -0.25, 0.25, "looks down to up"),
     Factor("iris_color", 0.0, 1.0, "brown, hazel, green, blue, gray"),
     Factor("lashes", 0.0, 1.0, "bare lids to long lashes"),
     Factor("brow_height", -1.0, 1.0, "low to raised brows"),
