@@ -31,8 +31,8 @@ class Weights:
 
     pyramid: float = 1.0
     square: float = 1.0
-    ssim: float = 0.5
-    critic: float = 0.5
+    ssim: float = 1.0
+    critic: float = 0.25
 
 
 class Critic:

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ganworks.networks.stylegan2 import LEAKY_SLOPE, SQRT_2, FullyConnected, blur_filter, channels_at
+from ganworks.networks.layers import LEAKY_SLOPE, SQRT_2, FullyConnected, blur_filter, channels_at
 
 SQRT_HALF = math.sqrt(0.5)
 

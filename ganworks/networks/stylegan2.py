@@ -16,51 +16,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ganworks.networks.layers import (
+    LEAKY_SLOPE,
+    SQRT_2,
+    FullyConnected,
+    blur_filter,
+    channels_at,
+    filter_after_transpose,
+    normalize,
+    upsample_image,
+)
+
 NOISE_MODES = ("const", "random", "none")
-LEAKY_SLOPE = 0.2
-SQRT_2 = math.sqrt(2)
-
-
-def channels_at(resolution: int, channel_base: int, channel_max: int) -> int:
-    """The width of the feature maps at a resolution."""
-    return min(channel_base // resolution, channel_max)
-
-
-def blur_filter() -> Tensor:
-    """The 4x4 binomial low-pass filter, of sum 1."""
-    taps = torch.tensor([1.0, 3.0, 3.0, 1.0])
-    return torch.outer(taps, taps) / 64
-
-
-def normalize(x: Tensor) -> Tensor:
-    """Scale each row of [N, D] to a mean square of 1."""
-    return x * (x.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
-
-
-def filter_after_transpose(x: Tensor, taps: Tensor) -> Tensor:
-    """Low-pass [N, C, 2H+1, 2W+1] to [N, C, 2H, 2W], with gain 4 for the zeros that the stride put in."""
-    kernel = (taps * 4).to(x.dtype).repeat(x.shape[1], 1, 1, 1)
-    return F.conv2d(x, kernel, padding=1, groups=x.shape[1])
-
-
-def upsample_image(x: Tensor, taps: Tensor) -> Tensor:
-    """Double the size of [N, C, H, W] with zero insertion and the low-pass filter."""
-    kernel = (taps * 4).to(x.dtype).repeat(x.shape[1], 1, 1, 1)
-    return F.conv_transpose2d(x, kernel, stride=2, padding=1, groups=x.shape[1])
-
-
-class FullyConnected(nn.Module):
-    """A linear layer with equalised learning rate: weights are drawn from N(0, 1) and scaled when used."""
-
-    def __init__(self, inputs: int, outputs: int, *, lr_multiplier: float = 1.0, bias: float = 0.0) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(outputs, inputs) / lr_multiplier)
-        self.bias = nn.Parameter(torch.full((outputs,), float(bias)))
-        self.weight_gain = lr_multiplier / math.sqrt(inputs)
-        self.bias_gain = lr_multiplier
-
-    def forward(self, x: Tensor) -> Tensor:  # [N, inputs] -> [N, outputs]
-        return F.linear(x, self.weight * self.weight_gain, self.bias * self.bias_gain)
 
 
 class MappingNetwork(nn.Module):
@@ -212,9 +179,9 @@ class SynthesisBlock(nn.Module):
         self.torgb = ToRGB(outputs, img_channels, w_dim, conv_clamp=conv_clamp)
 
     def layers(self) -> list[tuple[str, SynthesisLayer]]:
-        """The convolutions that take noise, in order."""
+        """The convolutions that take noise, in order, by the names of their noise maps."""
         names = ("conv1",) if self.resolution == 4 else ("conv0", "conv1")
-        return [(name, getattr(self, name)) for name in names]
+        return [(f"b{self.resolution}.{name}.noise_const", getattr(self, name)) for name in names]
 
 
 class SynthesisNetwork(nn.Module):
@@ -246,20 +213,12 @@ class SynthesisNetwork(nn.Module):
 
     def noise_buffers(self) -> dict[str, Tensor]:
         """The stored noise maps: "b8.conv0.noise_const" -> [8, 8], and so on."""
-        return {
-            f"b{block.resolution}.{name}.noise_const": layer.noise_const
-            for block in self.blocks()
-            for name, layer in block.layers()
-        }
+        return {key: layer.noise_const for block in self.blocks() for key, layer in block.layers()}
 
     def noise_in_use(self) -> dict[str, Tensor]:
         """Those of the stored noise maps that change the picture: the others have the strength 0."""
-        strengths = {
-            f"b{block.resolution}.{name}.noise_const": float(layer.noise_strength.detach())
-            for block in self.blocks()
-            for name, layer in block.layers()
-        }
-        return {key: value for key, value in self.noise_buffers().items() if strengths[key]}
+        layers = [pair for block in self.blocks() for pair in block.layers()]
+        return {key: layer.noise_const for key, layer in layers if layer.noise_strength.item()}
 
     def forward(
         self,
@@ -281,8 +240,7 @@ class SynthesisNetwork(nn.Module):
         picture = x.new_zeros(ws.shape[0], self.img_channels, 2, 2)
         row = 0  # a block's colours and the next block's conv0 share a row of ws
         for block in blocks:
-            for name, layer in block.layers():
-                key = f"b{block.resolution}.{name}.noise_const"
+            for key, layer in block.layers():
                 x = layer(x, ws[:, row], layer.noise(noise_mode, noise.get(key), ws, random))
                 row += 1
             colors = block.torgb(x, ws[:, row])
