@@ -15,7 +15,6 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 FOLDER = Path(__file__).resolve().parent.parent / "static" / "img" / "landing"
-VIEW = {"width": 1280, "height": 800}
 CHROMIUM = "/usr/bin/chromium"
 SEED = "0"
 
@@ -45,6 +44,8 @@ def editor(page: Page, site: str) -> None:
     page.locator("[data-range]").nth(2).fill("-1.4")
     page.locator("[data-range]").nth(5).fill("-1")
     page.wait_for_timeout(1500)
+    page.evaluate("scrollTo(0, 0)")
+    page.wait_for_timeout(300)
     keep(page, "editor")
 
 
@@ -56,7 +57,7 @@ def search(page: Page, site: str, photo: str) -> None:
     page.locator("[data-picture][data-ready] [data-card-link]").first.click()
     page.get_by_role("button", name="Find it in the model").click()
     page.locator("[data-converging]:visible").wait_for()
-    page.wait_for_timeout(6500)
+    page.wait_for_timeout(5500)
     keep(page, "search")
 
 
@@ -64,7 +65,7 @@ def main() -> None:
     site, name, password, photo = sys.argv[1:]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(viewport=VIEW, color_scheme="dark")
+        page = browser.new_page(viewport={"width": 1280, "height": 800}, color_scheme="dark")
         page.set_default_timeout(60_000)
         sign_in(page, site, name, password)
         editor(page, site)
