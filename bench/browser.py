@@ -109,7 +109,7 @@ def slider(stage: Stage) -> Iterator[Row]:
         yield single_moves(page)
         with busy(stage):
             late = drag(page, DRAG_SECONDS)
-    yield compared("the same while a projection runs (Chromium)", idle.p95, late.p95)
+    yield compared("slider dragged while a projection runs (Chromium)", idle.p95, late.p95)
 
 
 class Drag:

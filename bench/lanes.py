@@ -96,7 +96,12 @@ def draw_once(socket: WebSocket, seq: int, strength: float, layers: int) -> floa
 
 
 def projecting(stage: Stage) -> Iterator[Row]:
-    """An upload into the generator, 100 steps, with nothing else to do."""
+    yield _projecting(stage, stage.generator, "projection of an upload, 100 steps")
+    yield _projecting(stage, LARGE_GENERATOR, "the same into a generator of 128 pixels")
+
+
+def _projecting(stage: Stage, generator: str, what: str) -> Row:
+    """An upload into a generator, with nothing else to do."""
     member = stage.member
     image = member.upload("photo.jpg", stage.photo())
     seen: list[tuple[float, str]] = []
@@ -110,18 +115,18 @@ def projecting(stage: Stage) -> Iterator[Row]:
     with member.socket("/ws/jobs/") as jobs:
         jobs.receive()
         begun = time.perf_counter()
-        job = member.ask_for(f"/gallery/{image}/project/", projection_of(stage, 100))
+        job = member.ask_for(f"/gallery/{image}/project/", projection_into(generator, 100))
         member.watch(jobs, job["id"], look)
         took = time.perf_counter() - begun
     moments = [begun, *(moment for moment, _ in seen), begun + took]
     gap = max(later - earlier for earlier, later in pairwise(moments))
     measured = f"{seconds(took)}; {len(seen)} previews, longest wait for a new one {seconds(gap)}"
     met = took <= 20 and gap <= 1
-    yield Row("projection of an upload, 100 steps", "≤ 20 s, a new preview every second", measured, met)
+    return Row(what, "≤ 20 s, a new preview every second", measured, met)
 
 
-def projection_of(stage: Stage, steps: int) -> dict[str, object]:
-    return {"generator": stage.generator, "space": "w+", "steps": steps}
+def projection_into(generator: str, steps: int) -> dict[str, object]:
+    return {"generator": generator, "space": "w+", "steps": steps}
 
 
 @contextmanager
@@ -129,7 +134,9 @@ def busy(stage: Stage) -> Iterator[None]:
     """Inside it a projection runs, longer than anybody waits. Raises Refused if it ended before the block."""
     member: Member = stage.member
     image = member.upload("photo.jpg", stage.photo())
-    job = member.ask_for(f"/gallery/{image}/project/", projection_of(stage, LONGEST_PROJECTION_STEPS))
+    job = member.ask_for(
+        f"/gallery/{image}/project/", projection_into(stage.generator, LONGEST_PROJECTION_STEPS)
+    )
     try:
         while not state_of(member, job)["has_preview"]:
             time.sleep(0.1)
@@ -155,7 +162,7 @@ def slider_on_socket_while_projecting(stage: Stage, frames: int = 100) -> Iterat
     idle = percentile(socket_latencies(stage, image, frames), 0.95)
     with busy(stage):
         late = percentile(socket_latencies(stage, image, frames), 0.95)
-    yield compared("the same on the WebSocket alone while a projection runs", idle, late)
+    yield compared("slider on the WebSocket alone while a projection runs", idle, late)
 
 
 def compared(what: str, idle: float, late: float) -> Row:
