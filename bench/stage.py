@@ -28,6 +28,14 @@ class Stage:
         models = self.folder / "models"
         make_random_generator(models / LARGE_GENERATOR)
         self.server = SiteServer(self.data, MODELS_DIR=str(models), **self._two_cores())
+        try:
+            self._open()
+        except BaseException:
+            self.server.stop()
+            raise
+        return self
+
+    def _open(self) -> None:
         self.starts.append(self._start())
         self.server.stop()
         self.starts.append(self._start())
@@ -35,7 +43,6 @@ class Stage:
         self.member = Member(self.server.url)
         self.generator = self._first_generator()
         self._photos = 0
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
