@@ -31,7 +31,7 @@ class Stage:
         try:
             self._open()
         except BaseException:
-            self.server.stop()
+            self.server.kill()
             raise
         return self
 
