@@ -26,6 +26,7 @@ PARTS: dict[str, tuple[Measure, ...]] = {
     "projection": (lanes.projecting,),
     "upscale": (lanes.enlarging,),
     "pages": (pages.pages,),
+    "memory": (lanes.memory,),
 }
 
 

@@ -182,3 +182,8 @@ def enlarging(stage: Stage, rounds: int = 3) -> Iterator[Row]:
         took.append(time.perf_counter() - begun)
     measured = f"median {seconds(median(took))}, worst {seconds(max(took))}"
     yield Row("superresolution 128 → 512, click to file here", "≤ 3 s", measured, max(took) <= 3)
+
+
+def memory(stage: Stage) -> Iterator[Row]:
+    """Of the one process that does it all. Asked for last."""
+    yield Row("memory of the server, the most of all this", "", f"{stage.peak_memory_bytes() / 1e6:.0f} MB")

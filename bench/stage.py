@@ -58,6 +58,11 @@ class Stage:
         self._photos += 1
         return camera.photo(self.folder / "photo.jpg", grain_seed=self._photos).read_bytes()
 
+    def peak_memory_bytes(self) -> int:
+        """The most that the server has held so far."""
+        status = Path(f"/proc/{self.server.pid}/status").read_text()
+        return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:"))
+
     def _two_cores(self) -> dict[str, str]:
         """What the server would choose by itself on a machine that has only so many cores."""
         return {"OMP_NUM_THREADS": str(self.cores), "ENGINE_JOB_THREADS": str(max(1, self.cores - 1))}
