@@ -38,7 +38,7 @@ PLATEAU_GAIN = 0.002  # less than this share gained over a window of steps ends 
 class Tuning:
     """The knobs of the search. The defaults were measured: see docs/engine.md."""
 
-    learning_rate: float = 0.1  # in sigma of w for each step
+    learning_rate: float = 0.2  # in sigma of w for each step
     noise_learning_rate: float = 0.05
     w_noise: float = 0.05  # in sigma, at the start
     prior: float = 0.002  # holds w near its mean
