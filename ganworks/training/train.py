@@ -364,7 +364,6 @@ class Trainer:
         self.step = content["step"]
         return True
 
-
     def start_from(self, path: Path) -> None:
         """Take over another run's networks, and go on at its step: its resolution and recipe may be others.
 

@@ -130,9 +130,7 @@ def test_large_files_stream(alice: User, client_of: ClientOf, make_image: MakeIm
     image = make_image(alice, noise)
     response = client_of(alice).get(f"/files/images/{image.pk}/original/")
     assert response.streaming
-    assert len(body(response)) == image.file.size == int(
-        response.headers["Content-Length"]
-    )
+    assert len(body(response)) == image.file.size == int(response.headers["Content-Length"])
 
 
 @pytest.mark.django_db(transaction=True)
@@ -157,15 +155,9 @@ def test_a_download_has_a_name_and_carries_the_recipe(
     response = client_of(alice).get(f"/files/saved/{saved.pk}/original/?download=1")
     assert read_recipe(body(response)) == RECIPE
     disposition = response.headers["Content-Disposition"]
-    assert (
-        disposition.startswith("attachment; ")
-    )
-    assert (
-        "\r" not in disposition
-    )
-    assert (
-        "/" not in disposition.split("''")[1]
-    )
+    assert disposition.startswith("attachment; ")
+    assert "\r" not in disposition
+    assert "/" not in disposition.split("''")[1]
     assert response.headers["Cache-Control"] == "private, no-store"
     shown = body(client_of(alice).get(f"/files/saved/{saved.pk}/original/"))
     assert read_recipe(shown) is None

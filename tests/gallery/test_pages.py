@@ -391,12 +391,8 @@ def test_when_the_parent_is_gone_a_sentence_takes_the_place_of_the_link(
     else:
         Image.objects.filter(pk=parent.pk).update(**{gone: timezone.now()})
     page = client_of(alice).get(f"/saved/{saved.pk}/").text
-    assert (
-        "no longer in your gallery" in page
-    )
-    assert (
-        "/transform/" not in page.split("<main")[1].split("</main")[0]
-    )
+    assert "no longer in your gallery" in page
+    assert "/transform/" not in page.split("<main")[1].split("</main")[0]
 
 
 def test_an_enlarged_picture_is_compared_and_both_can_be_had(
