@@ -8,7 +8,9 @@ import re
 import secrets
 import socket
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 MEBIBYTE = 1024 * 1024
 
@@ -128,3 +130,42 @@ def _kept_secret(path: Path) -> str:
             f"The file {path} does not hold a usable secret key: delete it, and a new one is made."
         )
     return key
+
+
+@dataclass(frozen=True)
+class Mail:
+    """How mails leave: into the log, or through a server, encrypted from the start (`tls`) or later (`start_tls`)."""
+
+    backend: str
+    host: str = "localhost"
+    port: int = 25
+    user: str = ""
+    password: str = ""
+    start_tls: bool = False
+    tls: bool = False
+
+
+def mail(name: str) -> Mail:
+    """A mail server as smtp[+tls|+ssl]://user:password@host:port; without one, mails go into the log."""
+    url = text(name)
+    if not url:
+        return Mail("django.core.mail.backends.console.EmailBackend")
+    wrong = BadSetting(
+        f"{name} must look like smtp+tls://user:password@mail.example.org:587 (or smtp://, or smtp+ssl://)."
+    )
+    parts = urlsplit(url)
+    try:
+        port = parts.port
+    except ValueError:
+        raise wrong from None
+    if parts.scheme not in {"smtp", "smtp+tls", "smtp+ssl"} or not parts.hostname:
+        raise wrong
+    return Mail(
+        "django.core.mail.backends.smtp.EmailBackend",
+        parts.hostname,
+        port or {"smtp": 25, "smtp+tls": 587, "smtp+ssl": 465}[parts.scheme],
+        unquote(parts.username or ""),
+        unquote(parts.password or ""),
+        start_tls=parts.scheme == "smtp+tls",
+        tls=parts.scheme == "smtp+ssl",
+    )

@@ -52,6 +52,8 @@ LOGGING: dict[str, Any] = {
         "django.channels.server": {"level": "WARNING"},
         "dramatiq": {"level": "WARNING"},
         "django_structlog": {"level": "WARNING"},
+        # Scanners send wrong Host headers all day; the answer (400) is in the access log of the proxy.
+        "django.security.DisallowedHost": {"level": "CRITICAL"},
         "axes": {"level": "ERROR"},
     },
 }

@@ -297,7 +297,13 @@ SIGN_IN_FAILURES_PER_ADDRESS = env.whole("SIGN_IN_FAILURES_PER_ADDRESS", 100, mi
 SIGN_UPS_PER_HOUR = env.whole("SIGN_UPS_PER_HOUR", 60, minimum=1)
 PASSWORD_RESETS_PER_HOUR = env.whole("PASSWORD_RESETS_PER_HOUR", 20, minimum=1)
 PASSWORD_RESET_TIMEOUT = 2 * 3600
-EMAIL_BACKEND = env.text("EMAIL_BACKEND", "django.core.mail.backends.console.EmailBackend")
+
+_MAIL = env.mail("EMAIL_URL")
+EMAIL_BACKEND = _MAIL.backend
+EMAIL_HOST, EMAIL_PORT = _MAIL.host, _MAIL.port
+EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = _MAIL.user, _MAIL.password
+EMAIL_USE_TLS, EMAIL_USE_SSL = _MAIL.start_tls, _MAIL.tls
+EMAIL_TIMEOUT = 20  # seconds
 DEFAULT_FROM_EMAIL = env.text("DEFAULT_FROM_EMAIL", "PixelLift <pixellift@localhost>")
 
 # --- API -----------------------------------------------------------------------------------------------------------

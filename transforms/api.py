@@ -27,7 +27,7 @@ from transforms.engine import EngineError, engine
 from transforms.errors import GeneratorMissing, InvalidParams, TransformError
 from transforms.models import Job
 from transforms.params import edits_from
-from transforms.representation import jobs_as_data
+from transforms.representation import jobs_as_data, preview_response
 from transforms.serializers import (
     GenerateSerializer,
     GeneratorDetailSerializer,
@@ -125,6 +125,14 @@ class JobViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gene
     @action(detail=True, methods=["post"])
     def retry(self, request: Request, pk: UUID | None = None) -> Response:
         return accepted(ask(services.retry, member(request), self.get_object()))
+
+    @extend_schema(
+        summary="What a projection looks like at present",
+        responses={(200, "image/webp"): OpenApiTypes.BINARY, 401: SIGNED_OUT, 404: NOT_FOUND},
+    )
+    @action(detail=True, methods=["get"])
+    def preview(self, request: Request, pk: UUID) -> HttpResponse:
+        return preview_response(Job.objects.visible_to(member(request)), pk)
 
     def _changed(self, service: Callable[[User, Job], bool], refusal: str) -> Response:
         job = self.get_object()

@@ -1,4 +1,4 @@
-"""How a job looks to those who watch it: the same JSON on the sockets, and in the API."""
+"""How a job looks to those who watch it: the same JSON on the sockets and in the API, and its picture."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
+from django.http import Http404, HttpResponse
+from django.shortcuts import get_object_or_404
 from django.urls import reverse
 
-from transforms.models import Job, Operation, State
+from transforms.models import Job, JobQuerySet, Operation, State
 
 
 def job_as_data(job: Job, position: int | None = None) -> dict[str, Any]:
@@ -43,6 +45,17 @@ def jobs_as_data(jobs: Sequence[Job]) -> list[dict[str, Any]]:
     """Several jobs with their positions, in a constant number of queries."""
     positions = positions_of(jobs)
     return [job_as_data(job, positions.get(job.pk)) for job in jobs]
+
+
+def preview_response(jobs: JobQuerySet, pk: UUID) -> HttpResponse:
+    """What a projection looks like at present (WebP), if the job is among `jobs`."""
+    job = get_object_or_404(jobs, pk=pk)
+    if not job.preview:
+        raise Http404("There is no preview yet.")
+    response = HttpResponse(bytes(job.preview), content_type="image/webp")
+    response["Cache-Control"] = "private, no-store"
+    response["X-Content-Type-Options"] = "nosniff"
+    return response
 
 
 def positions_of(jobs: Iterable[Job]) -> dict[UUID, int]:

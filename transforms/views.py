@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
-from django.http import Http404, HttpResponse, JsonResponse
+from django.http import HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
@@ -23,7 +23,7 @@ from transforms import services
 from transforms.errors import NotReady, QuotaReached
 from transforms.forms import GenerateForm, ProjectForm, SaveForm, UpscaleForm, WishForm
 from transforms.models import Job
-from transforms.representation import job_as_data, jobs_as_data
+from transforms.representation import job_as_data, jobs_as_data, preview_response
 
 JOBS_SHOWN = 100
 
@@ -129,13 +129,7 @@ def retry(request: MemberRequest, pk: UUID) -> HttpResponse:
 @require_safe
 def preview(request: MemberRequest, pk: UUID) -> HttpResponse:
     """What a projection looks like at present (WebP)."""
-    job = get_object_or_404(Job.objects.visible_to(request.user), pk=pk)
-    if not job.preview:
-        raise Http404("There is no preview yet.")
-    response = HttpResponse(bytes(job.preview), content_type="image/webp")
-    response["Cache-Control"] = "private, no-store"
-    response["X-Content-Type-Options"] = "nosniff"
-    return response
+    return preview_response(Job.objects.visible_to(request.user), pk)
 
 
 # --- Answers ------------------------------------------------------------------------------------------------

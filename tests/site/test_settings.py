@@ -73,3 +73,21 @@ def test_hosts_are_names_only(monkeypatch: pytest.MonkeyPatch, given: str) -> No
     monkeypatch.setenv("THING", given)
     with pytest.raises(BadSetting, match="without http:// and without a port"):
         env.hosts("THING", "127.0.0.1")
+
+
+def test_without_a_mail_server_mails_go_into_the_log() -> None:
+    assert env.mail("NO_SUCH_SETTING").backend.endswith("console.EmailBackend")
+
+
+def test_a_mail_server_is_read_from_its_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THING", "smtp+tls://me%40example.org:p%2Fw@mail.example.org")
+    found = env.mail("THING")
+    assert (found.host, found.port, found.start_tls, found.tls) == ("mail.example.org", 587, True, False)
+    assert (found.user, found.password) == ("me@example.org", "p/w")
+
+
+@pytest.mark.parametrize("given", ["mail.example.org", "http://mail", "smtp://", "smtp://mail:many"])
+def test_what_is_no_mail_server_is_refused(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    monkeypatch.setenv("THING", given)
+    with pytest.raises(BadSetting, match=r"must look like smtp\+tls://"):
+        env.mail("THING")

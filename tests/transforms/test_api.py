@@ -159,3 +159,13 @@ def test_a_stranger_finds_nothing_and_nobody_needs_an_account(
         assert nobody.post(f"/api/v1/{path}").status_code == 401, path
     assert stranger.get(f"jobs/{job.pk}/").status_code == 404
     assert stranger.get("jobs/").json()["count"] == 0
+
+
+def test_a_program_sees_how_a_projection_converges(api: Api, ben: User, upload: Image) -> None:
+    job = api.post(f"images/{upload.pk}/project/", {"generator": GENERATOR, "steps": 2}).json()
+    path = f"jobs/{job['id']}/preview/"
+    assert api.get(path).status_code == 404
+    Job.objects.filter(pk=job["id"]).update(preview=b"RIFF0000WEBP")
+    answer = api.get(path)
+    assert (answer["Content-Type"], answer.content) == ("image/webp", b"RIFF0000WEBP")
+    assert Api(ben).get(path).status_code == 404
