@@ -1,4 +1,4 @@
-"""`make screenshots`: the pictures of the README and the documentation, taken of a real site."""
+"""`make screenshots`: the pictures of the README, the documentation and the first page, taken of a real site."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ from tests.browser.studio import Studio
 from tests.server import ROOT, SiteServer
 
 IMAGES = ROOT / "docs" / "images"
+# The first page shows two of them.
+LANDING = ROOT / "static" / "img" / "landing"
+ON_THE_FIRST_PAGE = {"series": "editor", "projecting": "search"}
 MAX_BYTES = 150 * 1024
 DARK = {"color_scheme": "dark", "reduced_motion": "reduce"}
 LIGHT = {"color_scheme": "light", "reduced_motion": "reduce"}
@@ -32,6 +35,8 @@ def shoot(studio: Studio, name: str) -> None:
         if out.tell() < MAX_BYTES:
             break
     (IMAGES / f"{name}.webp").write_bytes(out.getvalue())
+    if name in ON_THE_FIRST_PAGE:
+        (LANDING / f"{ON_THE_FIRST_PAGE[name]}.webp").write_bytes(out.getvalue())
     print(f"{name}.webp: {out.tell() // 1024} KB")
 
 
