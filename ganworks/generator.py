@@ -156,6 +156,7 @@ def save_generator(network: stylegan2.Generator, path: str | Path, **meta: Any) 
     """
     sizes = {
         "architecture": "stylegan2",
+        "synthesis_architecture": network.architecture,
         "resolution": network.resolution,
         "img_channels": network.img_channels,
         "z_dim": network.z_dim,
@@ -180,6 +181,12 @@ def _arguments(header: Header, info: GeneratorInfo) -> dict[str, Any]:
     """
     if header.integer("img_channels", 1, 64, 3) != 3:
         raise checkpoint.damaged(header.name, "it does not make pictures of three colours")
+    architecture = header.text("synthesis_architecture", "skip")
+    if architecture not in stylegan2.ARCHITECTURES:
+        known = ", ".join(stylegan2.ARCHITECTURES)
+        raise checkpoint.damaged(
+            header.name, f"its header must give 'synthesis_architecture' as one of {known}"
+        )
     mapping_layers = sum(key.startswith("mapping.fc") and key.endswith(".weight") for key in header.shapes)
     widths = {r: _width(header, r) for r in (4, info.resolution)}
     return {
@@ -194,6 +201,7 @@ def _arguments(header: Header, info: GeneratorInfo) -> dict[str, Any]:
         "conv_clamp": None
         if header.meta.get("conv_clamp") is None
         else header.number("conv_clamp", 1e-9, 1e9),
+        "architecture": architecture,
     }
 
 

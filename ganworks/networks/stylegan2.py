@@ -1,4 +1,4 @@
-"""The StyleGAN2 generator with skip connections, in plain PyTorch.
+"""The StyleGAN2 generator in its three architectures (skip, orig, resnet), in plain PyTorch.
 
 Source: Karras et al., "Analyzing and Improving the Image Quality of StyleGAN" (arXiv 1912.04958), with the
 mapping network of "A Style-Based Generator Architecture" (arXiv 1812.04948). State-dict keys are those of the
@@ -7,6 +7,10 @@ public StyleGAN2-ADA checkpoints, so their tensors load unchanged.
 Shapes: N pictures, Z = z_dim, W = w_dim, L = num_ws, C channels at resolution r. Each modulated convolution
 is computed as `conv(x * style) * demodulation` with one weight shared by the batch, which is an ordinary
 convolution and differentiable twice (path-length and R1 penalties need that).
+
+The architectures (arXiv 1912.04958, section 4.1) differ in how blocks are joined: "skip" adds up the colours
+of all blocks, "orig" takes colours from the last block alone, and "resnet" too, with a shortcut around each
+block.
 """
 
 import math
@@ -28,6 +32,7 @@ from ganworks.networks.layers import (
 )
 
 NOISE_MODES = ("const", "random", "none")
+ARCHITECTURES = ("skip", "orig", "resnet")
 
 
 class MappingNetwork(nn.Module):
@@ -154,8 +159,24 @@ class ToRGB(nn.Module):
         return x if self.conv_clamp is None else x.clamp(-self.conv_clamp, self.conv_clamp)
 
 
+class Shortcut(nn.Module):
+    """The way around a block of the resnet architecture: a 1x1 convolution, then twice the size."""
+
+    resample_filter: Tensor
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, 1, 1))
+        self.weight_gain = 1 / math.sqrt(inputs)
+        self.register_buffer("resample_filter", blur_filter())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, I, H, H] -> [N, O, 2H, 2H]. Mixing channels first is the same picture, at a quarter the cost."""
+        return upsample_image(F.conv2d(x, (self.weight * self.weight_gain).to(x.dtype)), self.resample_filter)
+
+
 class SynthesisBlock(nn.Module):
-    """All that happens at one resolution: (conv0 up), conv1, and colours added to the picture so far."""
+    """What belongs to one resolution: (conv0 up), conv1, and if asked for, `torgb` and the shortcut `skip`."""
 
     resample_filter: Tensor
 
@@ -167,16 +188,22 @@ class SynthesisBlock(nn.Module):
         resolution: int,
         img_channels: int,
         conv_clamp: float | None,
+        *,
+        colors: bool = True,
+        shortcut: bool = False,
     ) -> None:
         super().__init__()
-        self.resolution = resolution
+        self.resolution, self.shortcut = resolution, shortcut
         self.register_buffer("resample_filter", blur_filter())
         if resolution == 4:
             self.const = nn.Parameter(torch.randn(outputs, 4, 4))
         else:
             self.conv0 = SynthesisLayer(inputs, outputs, w_dim, resolution, up=True, conv_clamp=conv_clamp)
         self.conv1 = SynthesisLayer(outputs, outputs, w_dim, resolution, up=False, conv_clamp=conv_clamp)
-        self.torgb = ToRGB(outputs, img_channels, w_dim, conv_clamp=conv_clamp)
+        if colors:
+            self.torgb = ToRGB(outputs, img_channels, w_dim, conv_clamp=conv_clamp)
+        if shortcut:
+            self.skip = Shortcut(inputs, outputs)
 
     def layers(self) -> list[tuple[str, SynthesisLayer]]:
         """The convolutions that take noise, in order, by the names of their noise maps."""
@@ -195,17 +222,26 @@ class SynthesisNetwork(nn.Module):
         channel_base: int = 32768,
         channel_max: int = 512,
         conv_clamp: float | None = None,
+        architecture: str = "skip",
     ) -> None:
         super().__init__()
         if resolution < 4 or resolution & (resolution - 1):
             raise ValueError("The resolution must be a power of two of at least 4.")
+        if architecture not in ARCHITECTURES:
+            raise ValueError(f"The architecture must be one of {', '.join(ARCHITECTURES)}.")
         self.w_dim, self.resolution, self.img_channels = w_dim, resolution, img_channels
+        self.architecture = architecture
         self.block_resolutions = [2**power for power in range(2, int(math.log2(resolution)) + 1)]
         self.num_ws = 2 * len(self.block_resolutions)
         inputs = 0
         for r in self.block_resolutions:
             outputs = channels_at(r, channel_base, channel_max)
-            setattr(self, f"b{r}", SynthesisBlock(inputs, outputs, w_dim, r, img_channels, conv_clamp))
+            colors = architecture == "skip" or r == resolution
+            shortcut = architecture == "resnet" and r > 4
+            block = SynthesisBlock(
+                inputs, outputs, w_dim, r, img_channels, conv_clamp, colors=colors, shortcut=shortcut
+            )
+            setattr(self, f"b{r}", block)
             inputs = outputs
 
     def blocks(self) -> list[SynthesisBlock]:
@@ -240,12 +276,16 @@ class SynthesisNetwork(nn.Module):
         picture = x.new_zeros(ws.shape[0], self.img_channels, 2, 2)
         row = 0  # a block's colours and the next block's conv0 share a row of ws
         for block in blocks:
+            before = x if block.shortcut else None
             for key, layer in block.layers():
                 x = layer(x, ws[:, row], layer.noise(noise_mode, noise.get(key), ws, random))
                 row += 1
-            colors = block.torgb(x, ws[:, row])
-            picture = upsample_image(picture, block.resample_filter) + colors
-        return picture
+            if before is not None:
+                x = (x + block.skip(before)) / SQRT_2
+            if self.architecture == "skip":
+                colors = block.torgb(x, ws[:, row])
+                picture = upsample_image(picture, block.resample_filter) + colors
+        return picture if self.architecture == "skip" else blocks[-1].torgb(x, ws[:, row])
 
 
 class Generator(nn.Module):
@@ -263,14 +303,16 @@ class Generator(nn.Module):
         channel_max: int = 512,
         lr_multiplier: float = 0.01,
         conv_clamp: float | None = None,
+        architecture: str = "skip",
     ) -> None:
         super().__init__()
         self.z_dim, self.w_dim, self.c_dim = z_dim, w_dim, c_dim
         self.resolution, self.img_channels = resolution, img_channels
         self.channel_base, self.channel_max = channel_base, channel_max
         self.lr_multiplier, self.conv_clamp = lr_multiplier, conv_clamp
+        self.architecture = architecture
         self.synthesis = SynthesisNetwork(
-            w_dim, resolution, img_channels, channel_base, channel_max, conv_clamp
+            w_dim, resolution, img_channels, channel_base, channel_max, conv_clamp, architecture
         )
         self.num_ws = self.synthesis.num_ws
         self.mapping = MappingNetwork(z_dim, c_dim, w_dim, self.num_ws, num_layers, lr_multiplier)

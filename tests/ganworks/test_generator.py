@@ -7,7 +7,10 @@ import pytest
 import torch
 
 import ganworks
+from ganworks.checkpoint import read_header, read_tensors, write
 from ganworks.generator import Generator, open_generator, save_generator
+from ganworks.networks.stylegan2 import ARCHITECTURES
+from ganworks.networks.stylegan2 import Generator as Network
 
 from .conftest import small_network
 
@@ -111,6 +114,35 @@ def test_a_saved_generator_draws_the_same_pictures(tmp_path: Path) -> None:
     generator = ganworks.open_generator(tmp_path / "g.safetensors")
     torch.testing.assert_close(generator.synthesis(generator.mapping(z)), expected, rtol=1e-4, atol=1e-4)
     assert generator.num_parameters == sum(parameter.numel() for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_saved_generator_keeps_its_architecture(tmp_path: Path, architecture: str) -> None:
+    torch.manual_seed(0)
+    network = Network(16, 24, 32, num_layers=2, channel_base=256, channel_max=16, architecture=architecture)
+    z = torch.randn(1, 16)
+    with torch.no_grad():
+        expected = network(z)
+    save_generator(network, tmp_path / "g.safetensors", label="G")
+    assert read_header(tmp_path / "g.safetensors").text("synthesis_architecture") == architecture
+    generator = open_generator(tmp_path / "g.safetensors")
+    torch.testing.assert_close(generator.synthesis(generator.mapping(z)), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_file_that_names_no_architecture_has_skip_connections(tmp_path: Path) -> None:
+    path = tmp_path / "g.safetensors"
+    save_generator(small_network(), path, label="G")
+    header = read_header(path)
+    meta = {key: value for key, value in header.meta.items() if key != "synthesis_architecture"}
+    write(path, "generator", meta, read_tensors(path, header))
+    assert open_generator(path).network.architecture == "skip"
+
+
+def test_a_generator_of_an_unknown_architecture_is_refused_with_those_that_are_known(tmp_path: Path) -> None:
+    path = tmp_path / "g.safetensors"
+    save_generator(small_network(), path, label="G", synthesis_architecture="dense")
+    with pytest.raises(ganworks.CheckpointError, match="one of skip, orig, resnet"):
+        open_generator(path)
 
 
 def test_a_generator_that_does_not_exist_is_said_to_be_missing() -> None:

@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from ganworks.networks.stylegan2 import Generator
+from ganworks.networks.stylegan2 import ARCHITECTURES, Generator
 
 from .conftest import small_network
 
 VECTORS = Path(__file__).parent / "vectors"
-NAMES = ("skip", "cond")
+NAMES = ("skip", "cond", "orig", "resnet")
 
 
 def state_dict(tree: Any, arrays: Any) -> dict[str, Tensor]:
@@ -58,6 +58,7 @@ def reference(name: str) -> tuple[Generator, dict[str, Tensor]]:
         channel_base=weights["synthesis.b32.conv1.weight"].shape[0] * 32,
         channel_max=weights["synthesis.b4.const"].shape[0],
         conv_clamp=256 if name == "cond" else None,
+        architecture=name if name in ARCHITECTURES else "skip",
     )
     network.load_state_dict(weights)
     return network.freeze(), expected
@@ -135,6 +136,11 @@ def test_freezing_adds_nothing_to_the_weights_that_are_saved() -> None:
 def test_a_resolution_that_is_no_power_of_two_is_refused(resolution: int) -> None:
     with pytest.raises(ValueError, match="power of two"):
         small_network(resolution=resolution)
+
+
+def test_an_unknown_architecture_is_refused() -> None:
+    with pytest.raises(ValueError, match="skip, orig, resnet"):
+        Generator(z_dim=8, w_dim=8, resolution=8, architecture="dense")
 
 
 def test_an_unknown_noise_mode_is_refused() -> None:
