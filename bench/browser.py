@@ -93,6 +93,7 @@ def ten_pictures(stage: Stage, rounds: int = 3) -> Iterator[Row]:
             page.goto(f"{stage.server.url}/gallery/")
             page.locator("[hx-get='/gallery/generate/']").first.click()
             page.locator("#dialog-body [name=count]").fill("10")
+            page.wait_for_timeout(500)  # htmx takes the form over; before that it would be sent as a page
             took.append(float(page.evaluate(WATCH_CARDS)))
     measured = f"median {seconds(median(took))}, worst {seconds(max(took))}"
     yield Row("ten random pictures: click to all ten shown (Chromium)", "≤ 3 s", measured, max(took) <= 3)
