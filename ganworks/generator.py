@@ -8,26 +8,26 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ganworks import checkpoint
-from ganworks.checkpoint import Header
+from ganworks import architectures, checkpoint
 from ganworks.devices import choose_device, plain_memory_errors
 from ganworks.errors import InvalidInput
-from ganworks.info import GENERATOR_FILE, MAX_DIM, GeneratorInfo, locate, read_generator_info
-from ganworks.networks import stylegan2
+from ganworks.info import GENERATOR_FILE, GeneratorInfo, locate, read_generator_info
+from ganworks.networks import alis, stylegan2, stylegan3
 
 MAX_SEED = 2**32 - 1
-PICTURES_AT_ONCE = 8
+PIXELS_AT_ONCE = 8 * 256 * 256
+MAX_SHIFT = 4.0
 
 
 class Generator:
     """
-    `network` is the frozen torch module, for those who need gradients; the methods here compute without them
-    and return ordinary tensors on `device`.
+    `network` is the frozen torch module (an `architectures.Network`), for those who need gradients: its `draw`
+    is what `synthesis` calls. The methods here compute without them and return ordinary tensors on `device`.
     """
 
-    def __init__(self, network: stylegan2.Generator, info: GeneratorInfo, device: torch.device) -> None:
+    def __init__(self, network: Any, info: GeneratorInfo, device: torch.device) -> None:
         self.network, self.info, self.device = network, info, device
         self.z_dim, self.w_dim, self.c_dim = network.z_dim, network.w_dim, network.c_dim
         self.num_ws, self.resolution = network.num_ws, network.resolution
@@ -76,17 +76,35 @@ class Generator:
         ws: Tensor = self.network.mapping(z.to(self.device), classes, truncation_psi, truncation_cutoff)
         return ws
 
-    @torch.no_grad()
-    def sample_w(self, count: int, random: torch.Generator) -> Tensor:
+    def one_hot(self, class_index: int | None, count: int = 1) -> Tensor | None:
         """
-        Draw w [count, w_dim] from normal latents (and even classes); `random` is a generator on the CPU.
+        The classes c [count, c_dim] of `count` pictures of one class (None: the first); None for a generator
+        without classes.
+        """
+        if not self.c_dim:
+            return None
+        index = class_index or 0
+        if not 0 <= index < self.c_dim:
+            raise InvalidInput(f"The class must be a number from 0 to {self.c_dim - 1}.")
+        c = torch.zeros(count, self.c_dim, device=self.device)
+        c[:, index] = 1
+        return c
+
+    @torch.no_grad()
+    def sample_w(self, count: int, random: torch.Generator, class_index: int | None = None) -> Tensor:
+        """
+        Draw w [count, w_dim] from normal latents, and from one class or from all of them evenly; `random` is a
+        generator on the CPU.
         """
         z = torch.randn(count, self.z_dim, generator=random).to(self.device)
         c = None
-        if self.c_dim:
+        if self.c_dim and class_index is None:
             labels = torch.randint(self.c_dim, (count,), generator=random)
             c = torch.nn.functional.one_hot(labels, self.c_dim).float().to(self.device)
-        return self.network.mapping.map_to_w(z, c)
+        elif self.c_dim:
+            c = self.one_hot(class_index, count)
+        w: Tensor = self.network.mapping.map_to_w(z, c)
+        return w
 
     def synthesis(
         self,
@@ -94,35 +112,96 @@ class Generator:
         noise_mode: str = "const",
         noise: Mapping[str, Tensor] | None = None,
         noise_seed: int | None = None,
+        translate: tuple[float, float] = (0.0, 0.0),
+        rotate: float = 0.0,
     ) -> Tensor:
         """
         ws [N, num_ws, w_dim] to pictures [N, 3, resolution, resolution] float32, about [-1, 1].
 
         noise_mode: "const" uses the generator's own noise maps, or those in `noise` (as a Projection holds
-        them), "random" draws new ones (the same for the same `noise_seed`), "none" leaves noise out.
+        them), "random" draws new ones (the same for the same `noise_seed`), "none" leaves noise out. A
+        generator without noise draws the same in all modes.
+
+        translate (right and down, as parts of the side) and rotate (degrees) move the picture; only a
+        generator whose `info.moves` can do that.
         """
+        self._check_ws(ws)
+        if noise_mode not in stylegan2.NOISE_MODES:
+            raise InvalidInput(f"The noise mode must be one of {', '.join(stylegan2.NOISE_MODES)}.")
+        maps = self._check_noise(noise or {})
+        transform = self._transform(translate, rotate)
+        random = None
+        if noise_mode == "random" and noise_seed is not None:
+            random = torch.Generator(self.device).manual_seed(noise_seed)
+        at_once = max(1, PIXELS_AT_ONCE // self.resolution**2)
+        with plain_memory_errors(), torch.inference_mode():
+            parts = [
+                self.network.draw(part, noise_mode, maps, random, transform)
+                for part in torch.split(ws.to(self.device, torch.float32), at_once)
+            ]
+            pictures = torch.cat(parts) if parts else ws.new_zeros(0, 3, self.resolution, self.resolution)
+        return _ordinary(pictures)
+
+    def panorama(self, anchors: Tensor, width: int, left: int = 0) -> Tensor:
+        """
+        A window of a panorama: [1, 3, resolution, width] float32, about [-1, 1].
+
+        anchors: [A, num_ws, w_dim], two square frames apart, the first at the left end. `left` and `width` in
+        pixels: the anchors reach `reach_px(A)` pixels. Windows that touch fit without a seam. Only for a
+        generator whose `info.scrolls`.
+        """
+        network = self.network
+        if not isinstance(network, alis.Generator):
+            raise InvalidInput("This generator draws single pictures, and no panoramas. Choose another one.")
+        self._check_ws(anchors)
+        if width < 1 or left < 0 or left + width > self.reach_px(len(anchors)):
+            raise InvalidInput(
+                f"{len(anchors)} anchors reach {self.reach_px(len(anchors))} pixels. Choose a window within them."
+            )
+        with plain_memory_errors(), torch.inference_mode():
+            picture = network.panorama(anchors.to(self.device, torch.float32), width, left)[None]
+        return _ordinary(picture)
+
+    def reach_px(self, anchors: int) -> int:
+        """How wide a panorama so many anchors make."""
+        network = self.network
+        return network.synthesis.reach_px(anchors) if isinstance(network, alis.Generator) else 0
+
+    def crop(self, pictures: Tensor) -> Tensor:
+        """[N, 3, resolution, resolution] without the edges that the generator only pads (`info.crop`)."""
+        if self.info.crop is None:
+            return pictures
+        left, top, right, bottom = self.info.crop
+        return pictures[:, :, top:bottom, left:right]
+
+    def pad(self, pictures: Tensor) -> Tensor:
+        """The same pictures [N, 3, resolution, resolution] with those edges black, as in training."""
+        if self.info.crop is None:
+            return pictures
+        left, top, right, bottom = self.info.crop
+        padded = torch.full_like(pictures, -1.0)
+        padded[:, :, top:bottom, left:right] = self.crop(pictures)
+        return padded
+
+    def _check_ws(self, ws: Tensor) -> None:
         if ws.ndim != 3 or ws.shape[1:] != (self.num_ws, self.w_dim):
             raise InvalidInput(
                 f"ws must have the shape [N, {self.num_ws}, {self.w_dim}], not {list(ws.shape)}."
             )
-        if noise_mode not in stylegan2.NOISE_MODES:
-            raise InvalidInput(f"The noise mode must be one of {', '.join(stylegan2.NOISE_MODES)}.")
-        maps = self._check_noise(noise or {})
-        random = None
-        if noise_mode == "random" and noise_seed is not None:
-            random = torch.Generator(self.device).manual_seed(noise_seed)
-        with plain_memory_errors(), torch.inference_mode():
-            parts = [
-                self.network.synthesis(part, noise_mode, maps, random)
-                for part in torch.split(ws.to(self.device, torch.float32), PICTURES_AT_ONCE)
-            ]
-            pictures = torch.cat(parts) if parts else ws.new_zeros(0, 3, self.resolution, self.resolution)
-        return pictures.clone(
-            memory_format=torch.contiguous_format
-        )  # outside inference mode: an ordinary tensor
+
+    def _transform(self, translate: tuple[float, float], rotate: float) -> Tensor | None:
+        if translate == (0.0, 0.0) and rotate == 0.0:
+            return None
+        if not self.info.moves:
+            raise InvalidInput("This generator cannot shift or turn a picture. Choose one that can.")
+        if not all(-MAX_SHIFT <= shift <= MAX_SHIFT for shift in translate) or not -360 <= rotate <= 360:
+            raise InvalidInput(
+                f"A picture is shifted by at most {MAX_SHIFT:g} of its sides and turned by at most 360 degrees."
+            )
+        return stylegan3.user_transform(translate, rotate).to(self.device)
 
     def _check_noise(self, noise: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        own = self.network.synthesis.noise_buffers()
+        own = self.network.noise_buffers()
         for key, value in noise.items():
             if key not in own or value.shape[-2:] != own[key].shape or value.numel() != own[key].numel():
                 raise InvalidInput("The noise maps belong to another generator.")
@@ -140,71 +219,24 @@ def open_generator(path_or_name: str | Path, device: str = "cpu") -> Generator:
 def load_generator(info: GeneratorInfo, device: torch.device) -> Generator:
     """Load the generator that `info` describes."""
     header = checkpoint.read_header(info.path, "generator")
-    with torch.device("meta"):
-        network = stylegan2.Generator(**_arguments(header, info))
-    checkpoint.check_shapes(header, {key: tuple(value.shape) for key, value in network.state_dict().items()})
+    network = architectures.build(header, info)
     with plain_memory_errors():
         network.load_state_dict(checkpoint.read_tensors(info.path, header), assign=True)
-        network = network.to(device).freeze()
+        network = network.to(device).freeze()  # type: ignore[operator]  # torch types attributes as Tensor or Module
     return Generator(network, info, device)
 
 
-def save_generator(network: stylegan2.Generator, path: str | Path, **meta: Any) -> None:
+def save_generator(network: nn.Module, path: str | Path, **meta: Any) -> None:
     """
     Write a network as generator.safetensors. The sizes go into the header by themselves; `meta` adds label,
     license, description, source_format and the like.
     """
-    sizes = {
-        "architecture": "stylegan2",
-        "synthesis_architecture": network.architecture,
-        "resolution": network.resolution,
-        "img_channels": network.img_channels,
-        "z_dim": network.z_dim,
-        "w_dim": network.w_dim,
-        "c_dim": network.c_dim,
-        "num_ws": network.num_ws,
-        "num_layers": network.mapping.num_layers,
-        "channel_base": network.channel_base,
-        "channel_max": network.channel_max,
-        "lr_multiplier": network.lr_multiplier,
-        "conv_clamp": network.conv_clamp,
-        "classes": [],
-        "crop": None,
-        "source_sha256": None,
-    }
-    checkpoint.write(path, "generator", {**sizes, **meta}, network.state_dict())
+    rest = {"classes": [], "crop": None, "source_sha256": None}
+    checkpoint.write(
+        path, "generator", {**architectures.sizes_of(network), **rest, **meta}, network.state_dict()
+    )
 
 
-def _arguments(header: Header, info: GeneratorInfo) -> dict[str, Any]:
-    """
-    What the network's constructor needs; what an imported file does not say is read off its tensors' shapes.
-    """
-    if header.integer("img_channels", 1, 64, 3) != 3:
-        raise checkpoint.damaged(header.name, "it does not make pictures of three colours")
-    architecture = header.text("synthesis_architecture", "skip")
-    if architecture not in stylegan2.ARCHITECTURES:
-        known = ", ".join(stylegan2.ARCHITECTURES)
-        raise checkpoint.damaged(
-            header.name, f"its header must give 'synthesis_architecture' as one of {known}"
-        )
-    mapping_layers = sum(key.startswith("mapping.fc") and key.endswith(".weight") for key in header.shapes)
-    widths = {r: _width(header, r) for r in (4, info.resolution)}
-    return {
-        "z_dim": info.z_dim,
-        "w_dim": info.w_dim,
-        "resolution": info.resolution,
-        "c_dim": info.c_dim,
-        "num_layers": header.integer("num_layers", 1, 64, mapping_layers),
-        "channel_base": header.integer("channel_base", 1, 2**24, widths[info.resolution] * info.resolution),
-        "channel_max": header.integer("channel_max", 1, MAX_DIM, widths[4]),
-        "lr_multiplier": header.number("lr_multiplier", 1e-9, 1e9, 0.01),
-        "conv_clamp": None
-        if header.meta.get("conv_clamp") is None
-        else header.number("conv_clamp", 1e-9, 1e9),
-        "architecture": architecture,
-    }
-
-
-def _width(header: Header, resolution: int) -> int:
-    shape = header.shapes.get(f"synthesis.b{resolution}.conv1.weight", ())
-    return shape[0] if len(shape) == 4 else 1
+def _ordinary(pictures: Tensor) -> Tensor:
+    """What was drawn in inference mode, as a tensor that may be used with gradients."""
+    return pictures.clone(memory_format=torch.contiguous_format)

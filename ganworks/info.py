@@ -1,5 +1,6 @@
 """What is known of a weights file without loading it: read from the header alone, so torch is not needed."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from ganworks.errors import GeneratorNotFound, NotFound, UpscalerNotFound
 
 GENERATOR_FILE = "generator.safetensors"
 COMPONENTS_FILE = "components.safetensors"
+FACTORS_FILE = "factors.safetensors"
 CRITIC_FILE = "critic.safetensors"
 UPSCALER_FILE = "upscaler.safetensors"
 STARTERS = Path(__file__).parent / "starters"
@@ -37,6 +39,34 @@ class GeneratorInfo:
     has_components: bool
     has_critic: bool
     crop: tuple[int, int, int, int] | None = None
+    architecture: str = "stylegan2"
+    has_factors: bool = False
+    source_format: str = ""
+    source_name: str = ""
+    source_sha256: str = ""
+
+    @property
+    def picture_size(self) -> tuple[int, int]:
+        """Width and height of a picture in pixels, once what the generator pads is cut off."""
+        if self.crop is None:
+            return self.resolution, self.resolution
+        left, top, right, bottom = self.crop
+        return right - left, bottom - top
+
+    @property
+    def moves(self) -> bool:
+        """Whether it can draw the same picture shifted and turned."""
+        return self.architecture == "stylegan3"
+
+    @property
+    def scrolls(self) -> bool:
+        """Whether it draws panoramas as wide as one likes."""
+        return self.architecture == "alis"
+
+    @property
+    def has_noise(self) -> bool:
+        """Whether noise modes can make a difference."""
+        return self.architecture == "stylegan2"
 
 
 @dataclass(frozen=True)
@@ -61,10 +91,12 @@ def read_generator_info(path: Path, name: str | None = None) -> GeneratorInfo:
     header = checkpoint.read_header(path, "generator")
     resolution = header.integer("resolution", 4, MAX_RESOLUTION_PX)
     num_ws = header.integer("num_ws", 1, 64)
-    if resolution & (resolution - 1) or num_ws != 2 * (resolution.bit_length() - 1) - 2:
+    architecture = header.text("architecture")
+    if architecture not in ROWS:
+        raise checkpoint.damaged(header.name, f"its architecture is not one of {', '.join(ROWS)}")
+    if num_ws != ROWS[architecture](header, resolution):
         raise checkpoint.damaged(header.name, "its resolution and its number of layers do not fit together")
-    if header.text("architecture") != "stylegan2":
-        raise checkpoint.damaged(header.name, "its architecture is not stylegan2")
+    c_dim = header.integer("c_dim", 0, MAX_DIM, 0)
     name = name or path.parent.name or path.stem
     return GeneratorInfo(
         name=name,
@@ -73,8 +105,8 @@ def read_generator_info(path: Path, name: str | None = None) -> GeneratorInfo:
         z_dim=header.integer("z_dim", 1, MAX_DIM),
         w_dim=header.integer("w_dim", 1, MAX_DIM),
         num_ws=num_ws,
-        c_dim=header.integer("c_dim", 0, MAX_DIM, 0),
-        classes=_texts(header, "classes"),
+        c_dim=c_dim,
+        classes=_classes(header, c_dim),
         sha256=checkpoint.sha256_of(path),
         license=header.text("license"),
         description=header.text("description"),
@@ -82,8 +114,36 @@ def read_generator_info(path: Path, name: str | None = None) -> GeneratorInfo:
         bytes=path.stat().st_size,
         has_components=path.with_name(COMPONENTS_FILE).is_file(),
         has_critic=path.with_name(CRITIC_FILE).is_file(),
-        crop=_crop(header),
+        crop=_crop(header, resolution),
+        architecture=architecture,
+        has_factors=path.with_name(FACTORS_FILE).is_file(),
+        source_format=header.text("source_format"),
+        source_name=header.text("source_name"),
+        source_sha256=header.text("source_sha256"),
     )
+
+
+def _rows_by_resolution(extra: int) -> Callable[[Header, int], int | None]:
+    """The number of rows of ws of a network with two rows for each doubling of the resolution."""
+
+    def rows(header: Header, resolution: int) -> int | None:
+        return None if resolution & (resolution - 1) else 2 * (resolution.bit_length() - 2) + extra
+
+    return rows
+
+
+def _rows_by_plan(header: Header, resolution: int) -> int | None:
+    plan = header.meta.get("plan")
+    layers = plan.get("layers") if isinstance(plan, dict) else None
+    return len(layers) + 1 if isinstance(layers, list) else None
+
+
+# How many rows of ws a generator of each architecture must have; None where the header cannot be right.
+ROWS: dict[str, Callable[[Header, int], int | None]] = {
+    "stylegan2": _rows_by_resolution(0),
+    "stylegan3": _rows_by_plan,
+    "alis": _rows_by_resolution(1),
+}
 
 
 def read_upscaler_info(path: Path, name: str | None = None) -> UpscalerInfo:
@@ -134,11 +194,20 @@ def _texts(header: Header, key: str) -> tuple[str, ...]:
     return tuple(values)
 
 
-def _crop(header: Header) -> tuple[int, int, int, int] | None:
+def _classes(header: Header, c_dim: int) -> tuple[str, ...]:
+    names = _texts(header, "classes")
+    if names and len(names) != c_dim:
+        raise checkpoint.damaged(header.name, f"its header names {len(names)} classes, and it has {c_dim}")
+    return names
+
+
+def _crop(header: Header, resolution: int) -> tuple[int, int, int, int] | None:
     values: Any = header.meta.get("crop")
     if values is None:
         return None
     if not isinstance(values, list) or len(values) != 4 or not all(type(value) is int for value in values):
         raise checkpoint.damaged(header.name, "its header must give 'crop' as four whole numbers")
     left, top, right, bottom = values
+    if not 0 <= left < right <= resolution or not 0 <= top < bottom <= resolution:
+        raise checkpoint.damaged(header.name, "its crop does not lie within its pictures")
     return left, top, right, bottom

@@ -212,7 +212,7 @@ class _Search:
         self.v = torch.zeros(
             starts, generator.num_ws, generator.w_dim, device=generator.device
         ).requires_grad_()
-        buffers = generator.network.synthesis.noise_in_use()
+        buffers = generator.network.noise_in_use()
         self.noise = {key: value[None, None].repeat(starts, 1, 1, 1) for key, value in buffers.items()}
         for value in self.noise.values():
             value.requires_grad_()
@@ -240,7 +240,7 @@ class _Search:
             group["lr"] = group["rate"] * learning_rate_at(index / self.steps)
         shared, rows = self._jittered(index / self.steps), self.v if index >= self.free_at else None
         ws = self._ws(shared, rows)
-        pictures = self.generator.network.synthesis(ws, "const", self.noise)
+        pictures = self.generator.network.draw(ws, "const", self.noise)
         losses = self.distance(pictures)  # [S]
         self._remember(losses, ws, pictures)
         total = losses.sum() + self.tuning.prior * shared.square().mean(dim=1).sum()

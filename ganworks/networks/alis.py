@@ -12,6 +12,7 @@ Shapes: N patches, W = w_dim, L = num_ws, C channels, H rows and V = H / 2 colum
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -188,7 +189,9 @@ class SynthesisNetwork(nn.Module):
         channel_base: int = 16384,
         channel_max: int = 512,
         conv_clamp: float | None = 256,
+        widths: Mapping[int, int] | None = None,
     ) -> None:
+        """widths: channels by resolution, for networks that do not follow `channels_at`."""
         super().__init__()
         if resolution < 4 or resolution & (resolution - 1):
             raise ValueError("The resolution must be a power of two of at least 4.")
@@ -199,7 +202,7 @@ class SynthesisNetwork(nn.Module):
         self.num_ws = 2 * len(self.block_resolutions) + 1  # the first row is the input's
         inputs = 0
         for r in self.block_resolutions:
-            outputs = channels_at(r, channel_base, channel_max)
+            outputs = widths[r] if widths else channels_at(r, channel_base, channel_max)
             setattr(self, f"b{r}", SynthesisBlock(inputs, outputs, w_dim, r, img_channels, conv_clamp))
             inputs = outputs
 
@@ -258,12 +261,13 @@ class Generator(nn.Module):
         channel_max: int = 512,
         lr_multiplier: float = 0.01,
         conv_clamp: float | None = 256,
+        widths: Mapping[int, int] | None = None,
     ) -> None:
         super().__init__()
         self.z_dim, self.w_dim, self.c_dim = z_dim, w_dim, c_dim
-        self.resolution, self.img_channels = resolution, img_channels
+        self.resolution, self.img_channels, self.conv_clamp = resolution, img_channels, conv_clamp
         self.synthesis = SynthesisNetwork(
-            w_dim, resolution, img_channels, channel_base, channel_max, conv_clamp
+            w_dim, resolution, img_channels, channel_base, channel_max, conv_clamp, widths
         )
         self.num_ws = self.synthesis.num_ws
         self.mapping = MappingNetwork(z_dim, c_dim, w_dim, self.num_ws, num_layers, lr_multiplier)
@@ -271,3 +275,40 @@ class Generator(nn.Module):
     def panorama(self, anchors: Tensor, width: int, left: int = 0) -> Tensor:
         """As `SynthesisNetwork.panorama`: anchors [A, L, W] -> [img_channels, resolution, width]."""
         return self.synthesis.panorama(anchors, width, left)
+
+    def draw(
+        self,
+        ws: Tensor,
+        noise_mode: str = "const",
+        noise: Mapping[str, Tensor] | None = None,
+        random: torch.Generator | None = None,
+        transform: Tensor | None = None,
+    ) -> Tensor:
+        """
+        ws [N, L, W] to square frames [N, img_channels, resolution, resolution]: the left end of a panorama whose
+        first two anchors are the same. There is no noise, and no way to move a frame.
+        """
+        both = ws.repeat_interleave(FRAME_PATCHES, dim=0)
+        index = torch.arange(FRAME_PATCHES, device=ws.device).repeat(len(ws))
+        patches: Tensor = self.synthesis(both, both, index)  # [2N, img_channels, resolution, resolution / 2]
+        return torch.cat([patches[part::FRAME_PATCHES] for part in range(FRAME_PATCHES)], dim=3)
+
+    def noise_buffers(self) -> dict[str, Tensor]:
+        return {}
+
+    def noise_in_use(self) -> dict[str, Tensor]:
+        return {}
+
+    def affines(self) -> list[tuple[int, nn.Module]]:
+        """The layers that turn w into styles, each with the row of ws that it reads."""
+        found: list[tuple[int, nn.Module]] = []
+        for number, r in enumerate(self.synthesis.block_resolutions):
+            block = getattr(self.synthesis, f"b{r}")
+            first = block.input["input"] if block.first else block.conv0
+            found += [(2 * number, first.affine), (2 * number + 1, block.conv1.affine)]
+            found.append((2 * number + 2, block.torgb.affine))
+        return found
+
+    def freeze(self) -> "Generator":
+        """Make this a generator that is only used: no gradients for weights."""
+        return self.eval().requires_grad_(False)

@@ -51,7 +51,7 @@ class MappingNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.z_dim, self.c_dim, self.w_dim = z_dim, c_dim, w_dim
-        self.num_ws, self.num_layers = num_ws, num_layers
+        self.num_ws, self.num_layers, self.lr_multiplier = num_ws, num_layers, lr_multiplier
         if c_dim:
             self.embed = FullyConnected(c_dim, w_dim)
         width = z_dim + (w_dim if c_dim else 0)
@@ -223,7 +223,9 @@ class SynthesisNetwork(nn.Module):
         channel_max: int = 512,
         conv_clamp: float | None = None,
         architecture: str = "skip",
+        widths: Mapping[int, int] | None = None,
     ) -> None:
+        """widths: channels by resolution, for networks that do not follow `channels_at`."""
         super().__init__()
         if resolution < 4 or resolution & (resolution - 1):
             raise ValueError("The resolution must be a power of two of at least 4.")
@@ -235,7 +237,7 @@ class SynthesisNetwork(nn.Module):
         self.num_ws = 2 * len(self.block_resolutions)
         inputs = 0
         for r in self.block_resolutions:
-            outputs = channels_at(r, channel_base, channel_max)
+            outputs = widths[r] if widths else channels_at(r, channel_base, channel_max)
             colors = architecture == "skip" or r == resolution
             shortcut = architecture == "resnet" and r > 4
             block = SynthesisBlock(
@@ -304,15 +306,14 @@ class Generator(nn.Module):
         lr_multiplier: float = 0.01,
         conv_clamp: float | None = None,
         architecture: str = "skip",
+        widths: Mapping[int, int] | None = None,
     ) -> None:
         super().__init__()
         self.z_dim, self.w_dim, self.c_dim = z_dim, w_dim, c_dim
         self.resolution, self.img_channels = resolution, img_channels
-        self.channel_base, self.channel_max = channel_base, channel_max
-        self.lr_multiplier, self.conv_clamp = lr_multiplier, conv_clamp
-        self.architecture = architecture
+        self.conv_clamp, self.architecture = conv_clamp, architecture
         self.synthesis = SynthesisNetwork(
-            w_dim, resolution, img_channels, channel_base, channel_max, conv_clamp, architecture
+            w_dim, resolution, img_channels, channel_base, channel_max, conv_clamp, architecture, widths
         )
         self.num_ws = self.synthesis.num_ws
         self.mapping = MappingNetwork(z_dim, c_dim, w_dim, self.num_ws, num_layers, lr_multiplier)
@@ -328,6 +329,36 @@ class Generator(nn.Module):
         """[N, Z] -> [N, img_channels, resolution, resolution]."""
         pictures: Tensor = self.synthesis(self.mapping(z, c, truncation_psi, truncation_cutoff), noise_mode)
         return pictures
+
+    def draw(
+        self,
+        ws: Tensor,
+        noise_mode: str = "const",
+        noise: Mapping[str, Tensor] | None = None,
+        random: torch.Generator | None = None,
+        transform: Tensor | None = None,
+    ) -> Tensor:
+        """As `architectures.Network.draw`; this network cannot move a picture, so `transform` means nothing."""
+        pictures: Tensor = self.synthesis(ws, noise_mode, noise, random)
+        return pictures
+
+    def noise_buffers(self) -> dict[str, Tensor]:
+        return self.synthesis.noise_buffers()
+
+    def noise_in_use(self) -> dict[str, Tensor]:
+        return self.synthesis.noise_in_use()
+
+    def affines(self) -> list[tuple[int, nn.Module]]:
+        """The layers that turn w into styles, each with the row of ws that it reads."""
+        found: list[tuple[int, nn.Module]] = []
+        row = 0
+        for block in self.synthesis.blocks():
+            for _, layer in block.layers():
+                found.append((row, layer.affine))
+                row += 1
+            if hasattr(block, "torgb"):
+                found.append((row, block.torgb.affine))
+        return found
 
     def freeze(self) -> "Generator":
         """

@@ -17,8 +17,10 @@ machine: 4.3 s, and 15.0 s with inserted zeros and separable filters, which is 0
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -51,6 +53,22 @@ class LayerDescription:
     conv_clamp: float | None
     is_torgb: bool
 
+    def reached_size(self) -> tuple[int, int]:
+        """The (width, height) that in_size becomes. ValueError if the filters do not fit it."""
+        if (self.up_taps > 0) != (self.down_taps > 0) or self.is_torgb != (self.up_taps == 0):
+            raise ValueError(f"{self.name} needs two filters, or none and colours")
+        grown = [side + self.kernel - 1 for side in self.in_size]
+        if self.is_torgb:
+            return grown[0], grown[1]
+        if self.up % self.down:
+            raise ValueError(f"{self.name} raises the rate by no multiple of what it lowers it by")
+        before, after = self.padding[::2], self.padding[1::2]
+        found = [
+            (side * self.up + first + last - self.up_taps + 1 - self.down_taps) // self.down + 1
+            for side, first, last in zip(grown, before, after, strict=True)
+        ]
+        return found[0], found[1]
+
 
 @dataclass(frozen=True)
 class SynthesisDescription:
@@ -62,6 +80,26 @@ class SynthesisDescription:
     bandwidth: float
     layers: tuple[LayerDescription, ...]
     output_scale: float = 0.25
+
+    def check(self, resolution: int) -> None:
+        """ValueError with the first disagreement between layers, filters and sizes, if there is one."""
+        names, width, size = set(), self.channels, self.size
+        for layer in self.layers:
+            if not re.fullmatch(r"L[0-9]{1,2}(_[0-9]{1,5}){2}", layer.name) or layer.name in names:
+                raise ValueError(f"a layer is named {layer.name[:40]!r}")
+            if layer.inputs != width or layer.in_size != size:
+                raise ValueError(f"{layer.name} does not take what the layer before gives")
+            if layer.reached_size() != layer.out_size:
+                raise ValueError(f"{layer.name} does not reach the size that it names")
+            names.add(layer.name)
+            width, size = layer.outputs, layer.out_size
+        if width != 3 or size != (resolution, resolution) or not self.layers[-1].is_torgb:
+            raise ValueError("the last layer does not give the picture")
+
+
+def plan_as_data(plan: SynthesisDescription) -> dict[str, Any]:
+    """A plan as JSON."""
+    return asdict(plan)
 
 
 def standard_description(
@@ -325,13 +363,20 @@ class Generator(nn.Module):
     """The whole generator: `mapping` (z to w) and `synthesis` (w to a picture)."""
 
     def __init__(
-        self, z_dim: int, w_dim: int, plan: SynthesisDescription, c_dim: int = 0, num_layers: int = 2
+        self,
+        z_dim: int,
+        w_dim: int,
+        plan: SynthesisDescription,
+        c_dim: int = 0,
+        num_layers: int = 2,
+        lr_multiplier: float = 0.01,
     ) -> None:
         super().__init__()
         self.z_dim, self.w_dim, self.c_dim = z_dim, w_dim, c_dim
+        self.resolution, self.img_channels = plan.layers[-1].out_size[0], plan.layers[-1].outputs
         self.synthesis = SynthesisNetwork(w_dim, plan)
         self.num_ws = self.synthesis.num_ws
-        self.mapping = MappingNetwork(z_dim, c_dim, w_dim, self.num_ws, num_layers)
+        self.mapping = MappingNetwork(z_dim, c_dim, w_dim, self.num_ws, num_layers, lr_multiplier)
 
     def forward(
         self,
@@ -344,3 +389,30 @@ class Generator(nn.Module):
         """[N, Z] -> [N, img_channels, height, width]."""
         pictures: Tensor = self.synthesis(self.mapping(z, c, truncation_psi, truncation_cutoff), transform)
         return pictures
+
+    def draw(
+        self,
+        ws: Tensor,
+        noise_mode: str = "const",
+        noise: Mapping[str, Tensor] | None = None,
+        random: torch.Generator | None = None,
+        transform: Tensor | None = None,
+    ) -> Tensor:
+        """As `architectures.Network.draw`; there is no noise, and `transform` [3, 3] moves the picture."""
+        pictures: Tensor = self.synthesis(ws, transform)
+        return pictures
+
+    def noise_buffers(self) -> dict[str, Tensor]:
+        return {}
+
+    def noise_in_use(self) -> dict[str, Tensor]:
+        return {}
+
+    def affines(self) -> list[tuple[int, nn.Module]]:
+        """The layers that turn w into styles, each with the row of ws that it reads."""
+        layers = enumerate(self.synthesis.plan.layers, start=1)
+        return [(row, getattr(self.synthesis, layer.name).affine) for row, layer in layers]
+
+    def freeze(self) -> "Generator":
+        """Make this a generator that is only used: no gradients for weights."""
+        return self.eval().requires_grad_(False)
