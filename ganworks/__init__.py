@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ganworks.components import Basis, open_basis, principal_components
+    from ganworks.components import Basis, closed_form_factors, open_basis, principal_components
     from ganworks.devices import choose_device, inference_threads
     from ganworks.edits import Edit, apply_edits, layer_ranges
     from ganworks.errors import (
@@ -30,13 +30,14 @@ if TYPE_CHECKING:
     from ganworks.library import Library
     from ganworks.perceptual import Critic
     from ganworks.projection import Projection, ProjectionStep, project
+    from ganworks.sheets import contact_sheet
     from ganworks.superresolution import Upscaler, open_upscaler
 
 # Before torch is imported: idle OpenMP threads must sleep, not spin, or busy ones slow each other tenfold.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 _HOMES = {
-    "components": ("Basis", "open_basis", "principal_components"),
+    "components": ("Basis", "closed_form_factors", "open_basis", "principal_components"),
     "devices": ("choose_device", "inference_threads"),
     "edits": ("Edit", "apply_edits", "layer_ranges"),
     "errors": (
@@ -58,6 +59,7 @@ _HOMES = {
     "library": ("Library",),
     "perceptual": ("Critic",),
     "projection": ("Projection", "ProjectionStep", "project"),
+    "sheets": ("contact_sheet",),
     "superresolution": ("Upscaler", "open_upscaler"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
@@ -86,6 +88,8 @@ __all__ = [
     "UpscalerNotFound",
     "apply_edits",
     "choose_device",
+    "closed_form_factors",
+    "contact_sheet",
     "inference_threads",
     "layer_ranges",
     "open_basis",

@@ -86,7 +86,9 @@ def sizes_of(network: nn.Module) -> dict[str, Any]:
     raise TypeError(f"{type(network).__name__} is not a generator.")
 
 
-def _common(network: "stylegan2.Generator | stylegan3.Generator | alis.Generator", name: str) -> dict[str, Any]:
+def _common(
+    network: "stylegan2.Generator | stylegan3.Generator | alis.Generator", name: str
+) -> dict[str, Any]:
     return {
         "architecture": name,
         "resolution": network.resolution,
@@ -172,7 +174,11 @@ def _plan(header: Header) -> stylegan3.SynthesisDescription:
     """The plan of a StyleGAN3 network, with each number bounded."""
     data = header.meta.get("plan")
     stored = data.get("layers") if isinstance(data, dict) else None
-    if not isinstance(data, dict) or not isinstance(stored, list) or not 2 <= len(stored) <= MAX_PLANNED_LAYERS:
+    if (
+        not isinstance(data, dict)
+        or not isinstance(stored, list)
+        or not 2 <= len(stored) <= MAX_PLANNED_LAYERS
+    ):
         raise checkpoint.damaged(header.name, "its header has no plan of its layers")
     top = Header(data, {}, header.name)
     return stylegan3.SynthesisDescription(

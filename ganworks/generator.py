@@ -36,7 +36,8 @@ class Generator:
     @property
     def w_avg(self) -> Tensor:
         """The average of w that truncation moves toward: [w_dim]."""
-        return self.network.mapping.w_avg
+        average: Tensor = self.network.mapping.w_avg
+        return average
 
     @property
     def num_parameters(self) -> int:
@@ -231,7 +232,7 @@ def save_generator(network: nn.Module, path: str | Path, **meta: Any) -> None:
     Write a network as generator.safetensors. The sizes go into the header by themselves; `meta` adds label,
     license, description, source_format and the like.
     """
-    rest = {"classes": [], "crop": None, "source_sha256": None}
+    rest: dict[str, Any] = {"classes": [], "crop": None, "source_sha256": None}
     checkpoint.write(
         path, "generator", {**architectures.sizes_of(network), **rest, **meta}, network.state_dict()
     )

@@ -16,6 +16,7 @@ from ganworks.errors import BasisNotFound, CheckpointError
 from ganworks.info import (
     COMPONENTS_FILE,
     CRITIC_FILE,
+    FACTORS_FILE,
     GENERATOR_FILE,
     STARTERS,
     UPSCALER_FILE,
@@ -162,15 +163,15 @@ class Library:
         )
         return generator
 
-    def basis(self, name: str) -> "Basis":
+    def basis(self, name: str, factors: bool = False) -> "Basis":
         """
-        The principal components of a generator. BasisNotFound if they have not been computed, BasisMismatch
-        if they are another generator's.
+        The principal components of a generator, or its closed-form factors. BasisNotFound if they have not been
+        computed, BasisMismatch if they are another generator's.
         """
         from ganworks.components import open_basis
 
         info = self.info(name)
-        path = info.path.with_name(COMPONENTS_FILE)
+        path = info.path.with_name(FACTORS_FILE if factors else COMPONENTS_FILE)
         if not path.is_file():
             raise BasisNotFound(
                 f"The generator {info.label} has no directions yet. "
@@ -243,9 +244,8 @@ class Library:
         A file's info, or the CheckpointError that reading it gave; read again only when the file has changed.
         """
         try:
-            beside = sum(
-                path.with_name(name).is_file() << n for n, name in enumerate((COMPONENTS_FILE, CRITIC_FILE))
-            )
+            files = (COMPONENTS_FILE, CRITIC_FILE, FACTORS_FILE)
+            beside = sum(path.with_name(name).is_file() << n for n, name in enumerate(files))
             key = (*_file_key(read.__name__, path), beside)
             if key not in self._infos:
                 self._infos[key] = read(path, path.parent.name)

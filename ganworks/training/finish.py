@@ -13,10 +13,10 @@ from ganworks import checkpoint
 from ganworks.components import principal_components
 from ganworks.generator import open_generator, save_generator
 from ganworks.networks.discriminator import Discriminator
+from ganworks.sheets import save_sheet
 
 from . import metrics
 from .data import PictureSet
-from .sheets import save_sheet
 from .train import Trainer
 
 LABEL = "Portraits"

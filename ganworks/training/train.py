@@ -30,11 +30,11 @@ from torch import Tensor, nn
 from ganworks.networks.discriminator import Discriminator
 from ganworks.networks.layers import upsample_image
 from ganworks.networks.stylegan2 import Generator, SynthesisNetwork
+from ganworks.sheets import save_sheet
 
 from . import losses
 from .data import PictureSet
 from .domains import portraits
-from .sheets import save_sheet
 
 CHECKPOINT = "checkpoint.pt"
 ALIGNMENT_SAMPLES = 512
