@@ -122,6 +122,7 @@ def project(
     space: str = "w+",
     starts: int = 1,
     seed: int = 0,
+    class_index: int | None = None,
     critic: perceptual.Critic | None = None,
     on_step: Callable[[ProjectionStep], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
@@ -132,7 +133,8 @@ def project(
     Find the latent of `target`, [1, 3, H, W] in [-1, 1] at the generator's resolution.
 
     space: "w" (one w for all rows: closest to what the generator would draw) or "w+" (one for each row:
-    closest to the target). starts: 1 begins at the mean; more begin at random places too, and the best goes
+    closest to the target). class_index: start from the mean of this class, and stay near it; None: of all classes.
+    starts: 1 begins at the mean; more begin at random places too, and the best goes
     on. The same arguments give the same result on the same machine. `should_stop` is asked between steps:
     what was found until then comes back with `stopped_early`. The search also ends by itself when nothing is
     gained any more.
@@ -141,7 +143,9 @@ def project(
     if not preview_every_seconds > 0:
         raise InvalidInput("The time between previews must be more than 0 seconds.")
     with plain_memory_errors(), torch.enable_grad():
-        search = _Search(generator, target, steps, space, starts, seed, critic, tuning or Tuning())
+        search = _Search(
+            generator, target, steps, space, starts, seed, class_index, critic, tuning or Tuning()
+        )
         done, last_preview, stopped = 0, -math.inf, False
         while done < steps and not search.on_plateau():
             if done and should_stop is not None and should_stop():
@@ -196,6 +200,7 @@ class _Search:
         space: str,
         starts: int,
         seed: int,
+        class_index: int | None,
         critic: perceptual.Critic | None,
         tuning: Tuning,
     ) -> None:
@@ -203,7 +208,7 @@ class _Search:
         self.random = torch.Generator().manual_seed(seed)
         self.target = target.to(generator.device, torch.float32).clone()
         self.distance = perceptual.Distance(self.target, critic, tuning.weights)
-        samples = generator.sample_w(W_SAMPLES, self.random).clone()
+        samples = generator.sample_w(W_SAMPLES, self.random, class_index).clone()
         self.mean, self.axes = _whitening(samples)
         self.u = torch.zeros(starts, generator.w_dim, device=generator.device)
         if starts > 1:

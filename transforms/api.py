@@ -26,7 +26,7 @@ from transforms import previews, services
 from transforms.engine import EngineError, engine
 from transforms.errors import GeneratorMissing, InvalidParams, TransformError
 from transforms.models import Job
-from transforms.params import edits_from
+from transforms.params import Look, edits_from
 from transforms.representation import jobs_as_data, preview_response
 from transforms.serializers import (
     GenerateSerializer,
@@ -257,7 +257,7 @@ class Busy(APIException):
 
 
 def _draw(editor: previews.Editor, wish: dict[str, Any]) -> bytes:
-    look = previews.Look.from_data(wish)
+    look = editor.check_look(Look.from_data(wish))
     edits = editor.check(edits_from(wish["edits"]))
     draw: dict[str, Callable[[], bytes]] = {
         "png": lambda: editor.export(edits, look),

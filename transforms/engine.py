@@ -10,7 +10,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -21,7 +21,7 @@ from ganworks.errors import GanworksError as EngineError
 from ganworks.errors import InvalidInput
 from ganworks.errors import Stopped as EngineStopped
 from transforms.errors import GeneratorMissing, InvalidParams
-from transforms.params import Edit
+from transforms.params import DEFAULT_TRUNCATION_PSI, STILL, Edit, Look, Move
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -29,11 +29,22 @@ if TYPE_CHECKING:
 
     from ganworks import Basis, Generator, GeneratorInfo, UpscalerInfo
 
-__all__ = ["Engine", "EngineError", "EngineStopped", "FileSource", "Found", "SeedSource", "engine"]
+__all__ = [
+    "Engine",
+    "EngineError",
+    "EngineStopped",
+    "FileSource",
+    "Found",
+    "SeedSource",
+    "class_labels",
+    "engine",
+]
 
 KEPT_LATENTS = 64
 NOISE_SEED = 0
 PREVIEW_EVERY_SECONDS = 0.4
+
+MAX_SEEDS = 2**32
 
 OnStep = Callable[[int, int, float, "Picture | None"], None]
 OnTile = Callable[[int, int], None]
@@ -50,6 +61,12 @@ class SeedSource:
     truncation_psi: float = 1.0
     truncation_cutoff: int | None = None
 
+    def seen(self, look: Look) -> SeedSource:
+        """The same seed with another truncation or class, where `look` names one."""
+        psi = self.truncation_psi if look.truncation_psi is None else look.truncation_psi
+        index = self.class_index if look.class_index is None else look.class_index
+        return replace(self, truncation_psi=psi, class_index=index)
+
 
 @dataclass(frozen=True)
 class FileSource:
@@ -61,6 +78,9 @@ class FileSource:
 
 
 Source = SeedSource | FileSource
+
+# What a panorama goes on with to the right of a picture that was found.
+_FURTHER = SeedSource("", 0, truncation_psi=DEFAULT_TRUNCATION_PSI)
 
 
 @dataclass(frozen=True)
@@ -93,14 +113,25 @@ class Engine(Protocol):
     def generator(self, name: str) -> GeneratorInfo: ...
     def generator_by_sha256(self, sha256: str) -> GeneratorInfo: ...
     def upscaler(self, name: str) -> UpscalerInfo: ...
-    def components(self, name: str) -> list[Component]: ...
+    def components(self, name: str, basis: str = "components") -> list[Component]: ...
     def layer_ranges(self, name: str) -> dict[str, tuple[int, int]]: ...
     def draw(
         self, name: str, seeds: Sequence[int], *, truncation_psi: float, class_index: int | None
     ) -> Iterator[Picture]: ...
-    def render(self, source: Source, edits: Sequence[Edit], noise_mode: str = "const") -> Picture: ...
+    def render(
+        self, source: Source, edits: Sequence[Edit], noise_mode: str = "const", move: Move = STILL
+    ) -> Picture: ...
+    def panorama(self, source: Source, edits: Sequence[Edit], left: int, width: int) -> Picture: ...
     def project(
-        self, name: str, square: Picture, *, space: str, steps: int, on_step: OnStep, should_stop: ShouldStop
+        self,
+        name: str,
+        square: Picture,
+        *,
+        space: str,
+        steps: int,
+        class_index: int | None,
+        on_step: OnStep,
+        should_stop: ShouldStop,
     ) -> Found: ...
     def upscale(
         self, name: str, picture: Picture, *, on_tile: OnTile, should_stop: ShouldStop
@@ -153,14 +184,17 @@ class LocalEngine:
                 return info
         raise GeneratorMissing(f"There is no upscaler named “{name}” here. Choose another one.")
 
-    def components(self, name: str) -> list[Component]:
-        if not self.generator(name).has_components:
+    def components(self, name: str, basis: str = "components") -> list[Component]:
+        """The sliders of a generator: its principal components, or its closed-form factors ("factors")."""
+        info = self.generator(name)
+        factors = basis == "factors"
+        if not (info.has_factors if factors else info.has_components):
             return []
-        basis = self._library.basis(name)
-        shares = basis.variance_share.tolist()
+        found = self._library.basis(name, factors)
+        shares = found.variance_share.tolist()
         return [
             Component(index, label, share)
-            for index, (label, share) in enumerate(zip(basis.names, shares, strict=True))
+            for index, (label, share) in enumerate(zip(found.names, shares, strict=True))
         ]
 
     def layer_ranges(self, name: str) -> dict[str, tuple[int, int]]:
@@ -174,29 +208,51 @@ class LocalEngine:
         for seed in seeds:
             yield self.render(SeedSource(sha256, seed, class_index, truncation_psi), ())
 
-    def render(self, source: Source, edits: Sequence[Edit], noise_mode: str = "const") -> Picture:
-        info = self.generator_by_sha256(source.generator_sha256)
-        generator = self._library.generator(info.name)
+    def render(
+        self, source: Source, edits: Sequence[Edit], noise_mode: str = "const", move: Move = STILL
+    ) -> Picture:
+        generator = self._opened(source)
         place = self._place(source, generator)
-        ws = self._edited(place.ws, edits, info)
-        noise = place.noise if noise_mode == "const" else None
-        return ganworks.to_image(generator.synthesis(ws, noise_mode, noise=noise, noise_seed=NOISE_SEED))
+        pictures = generator.synthesis(
+            self._edited(place.ws, edits, generator),
+            noise_mode,
+            noise=place.noise if noise_mode == "const" else None,
+            noise_seed=NOISE_SEED,
+            translate=(move.x, move.y),
+            rotate=move.degrees,
+        )
+        return ganworks.to_image(generator.crop(pictures))
+
+    def panorama(self, source: Source, edits: Sequence[Edit], left: int, width: int) -> Picture:
+        """The columns from `left` on, `width` of them, of the panorama that begins with the picture."""
+        generator = self._opened(source)
+        anchors = self._edited(self._anchors(source, generator, left + width), edits, generator)
+        return ganworks.to_image(generator.panorama(anchors, width, left))
 
     def project(
-        self, name: str, square: Picture, *, space: str, steps: int, on_step: OnStep, should_stop: ShouldStop
+        self,
+        name: str,
+        square: Picture,
+        *,
+        space: str,
+        steps: int,
+        class_index: int | None,
+        on_step: OnStep,
+        should_stop: ShouldStop,
     ) -> Found:
         """Find `square` in the generator's space. Stopped early, it gives back what was found so far."""
         generator = self._library.generator(name)
 
         def step(state: ganworks.ProjectionStep) -> None:
-            preview = None if state.preview is None else ganworks.to_image(state.preview)
+            preview = None if state.preview is None else ganworks.to_image(generator.crop(state.preview))
             on_step(state.step, state.steps, state.loss, preview)
 
         found = ganworks.project(
             generator,
-            ganworks.to_tensor(square, generator.resolution),
+            generator.pad(ganworks.to_tensor(square, generator.resolution)),
             steps=steps,
             space=space,
+            class_index=class_index,
             critic=self._library.critic(name),
             on_step=step,
             should_stop=should_stop,
@@ -204,7 +260,7 @@ class LocalEngine:
         )
         file = io.BytesIO()
         found.save(file)
-        picture = ganworks.to_image(generator.synthesis(found.ws, noise=found.noise))
+        picture = ganworks.to_image(generator.crop(generator.synthesis(found.ws, noise=found.noise)))
         return Found(file.getvalue(), found.loss, found.psnr, found.steps, found.stopped_early, picture)
 
     def upscale(self, name: str, picture: Picture, *, on_tile: OnTile, should_stop: ShouldStop) -> Picture:
@@ -222,6 +278,24 @@ class LocalEngine:
             class_index = 0 if info.c_dim else None
             self.render(SeedSource(info.sha256, 0, class_index), edits)
 
+    def _opened(self, source: Source) -> Generator:
+        return self._library.generator(self.generator_by_sha256(source.generator_sha256).name)
+
+    def _anchors(self, source: Source, generator: Generator, reach_px: int) -> Tensor:
+        """The anchors of a panorama that reaches so far: the source twice, then seeds that count up."""
+        import torch
+
+        ws = self._place(source, generator).ws
+        count = 2
+        while 0 < generator.reach_px(count) < reach_px:
+            count += 1
+        seed = source if isinstance(source, SeedSource) else _FURTHER
+        first = seed.seed + (1 if isinstance(source, SeedSource) else 0)
+        seeds = [(first + number) % MAX_SEEDS for number in range(count - 2)]
+        c = generator.one_hot(seed.class_index, len(seeds))
+        more = generator.mapping(generator.latents(seeds), c, seed.truncation_psi, seed.truncation_cutoff)
+        return torch.cat([ws, ws, more])
+
     def _place(self, source: Source, generator: Generator) -> _Place:
         with self._lock:
             place = self._places.get(source)
@@ -237,13 +311,15 @@ class LocalEngine:
                 self._places.popitem(last=False)
         return place
 
-    def _edited(self, ws: Tensor, edits: Sequence[Edit], info: GeneratorInfo) -> Tensor:
-        if not edits:
-            return ws
-        basis: Basis = self._library.basis(info.name)
+    def _edited(self, ws: Tensor, edits: Sequence[Edit], generator: Generator) -> Tensor:
+        name = generator.info.name
+        bases: dict[str, Basis] = {
+            kind: self._library.basis(name, kind == "factors") for kind in {edit.basis for edit in edits}
+        }
         try:
             moves = [
-                ganworks.Edit(basis, edit.component, (edit.start, edit.end), edit.strength) for edit in edits
+                ganworks.Edit(bases[edit.basis], edit.component, (edit.start, edit.end), edit.strength)
+                for edit in edits
             ]
             return ganworks.apply_edits(ws, moves)
         except InvalidInput as error:
@@ -251,13 +327,7 @@ class LocalEngine:
 
 
 def _open_seed(source: SeedSource, generator: Generator) -> _Place:
-    c = None
-    if generator.c_dim:
-        import torch
-
-        c = torch.zeros(1, generator.c_dim)
-        c[0, source.class_index or 0] = 1
-    z = generator.latents([source.seed])
+    z, c = generator.latents([source.seed]), generator.one_hot(source.class_index)
     ws = generator.mapping(z, c, source.truncation_psi, source.truncation_cutoff)
     return _Place(ws, None)
 
@@ -267,6 +337,11 @@ def _open_file(source: FileSource, generator: Generator) -> _Place:
     if found.generator_sha256 != generator.sha256:
         raise GeneratorMissing("This picture was projected into another generator than the one that is here.")
     return _Place(found.ws, found.noise)
+
+
+def class_labels(c_dim: int, names: Sequence[str]) -> list[str]:
+    """A name for each class of a generator: its own, or "Class 3"."""
+    return [names[index] if index < len(names) else f"Class {index}" for index in range(c_dim)]
 
 
 @cache

@@ -122,6 +122,9 @@ class SaveForm(WishForm):
             "edits": recipe.get("edits") or [],
             "truncation_psi": recipe.get("truncation_psi"),
             "noise_mode": recipe.get("noise_mode") or "const",
+            "class_index": recipe.get("class_index"),
+            "move": recipe.get("move"),
+            "panorama": recipe.get("panorama"),
             "name": self.cleaned_data["name"],
         }
 

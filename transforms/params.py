@@ -27,6 +27,10 @@ SPACES = ("w+", "w")
 NOISE_MODES = ("const", "random", "none")
 DEFAULT_UPSCALER = "faithful-x4"
 MAX_SERIES_STEPS = 11
+BASES = ("components", "factors")
+MAX_PANORAMA_PX = 16_384
+MAX_TILES = 40
+MAX_TILE = 255
 
 Data = Mapping[str, Any]
 
@@ -95,17 +99,27 @@ LABELS = {
     "steps": "The number of steps",
     "size": "The size of the square",
     "name": "The name",
+    "basis": "The kind of a slider",
+    "x": "The shift to the right",
+    "y": "The shift down",
+    "degrees": "The turn in degrees",
+    "left": "The left end of the panorama",
+    "width": "The width of the panorama",
 }
 
 
 @dataclass(frozen=True)
 class Edit:
-    """One slider: `component` moved by `strength` sigma (-10 to 10) on the layers from `start` to before `end`."""
+    """One slider: `component` moved by `strength` sigma (-10 to 10) on the layers from `start` to before `end`.
+
+    `basis`: the number counts principal components ("components") or closed-form factors ("factors").
+    """
 
     component: int
     strength: float
     start: int
     end: int
+    basis: str = BASES[0]
 
     @classmethod
     def from_data(cls, data: object) -> Self:
@@ -118,6 +132,7 @@ class Edit:
             strength=number(data, "strength", -MAX_STRENGTH_SIGMA, MAX_STRENGTH_SIGMA),
             start=whole(data, "start", 0, 63),
             end=whole(data, "end", 1, 64),
+            basis=choice(data, "basis", BASES, BASES[0]),
         )
         if edit.start >= edit.end:
             raise InvalidParams("edits", "The layers of an edit must be a start and a later end.")
@@ -134,7 +149,88 @@ def edits_from(value: object) -> tuple[Edit, ...]:
 
 
 def edits_as_data(edits: Sequence[Edit]) -> list[dict[str, Any]]:
-    return [asdict(edit) for edit in edits]
+    """Edits as JSON; the basis is named only where it is not the usual one."""
+    return [
+        {key: value for key, value in asdict(edit).items() if key != "basis" or value != BASES[0]}
+        for edit in edits
+    ]
+
+
+@dataclass(frozen=True)
+class Move:
+    """How far a picture is shifted right and down, as parts of its side (-1 to 1), and turned (-180 to 180 degrees)."""
+
+    x: float = 0.0
+    y: float = 0.0
+    degrees: float = 0.0
+
+    @classmethod
+    def from_data(cls, data: object) -> Self:
+        if not isinstance(data, Mapping):
+            raise InvalidParams("move", "A move must be an object with x, y and degrees.")
+        return cls(
+            x=number(data, "x", -1, 1, 0.0),
+            y=number(data, "y", -1, 1, 0.0),
+            degrees=number(data, "degrees", -180, 180, 0.0),
+        )
+
+    def as_data(self) -> dict[str, float]:
+        return asdict(self)
+
+
+STILL = Move()
+
+
+def move_from(value: object) -> Move:
+    """Nothing at all means that the picture stays where it is."""
+    return STILL if value is None else Move.from_data(value)
+
+
+@dataclass(frozen=True)
+class Panorama:
+    """A window of a panorama: `width` pixels from `left` on, of at most 16,384."""
+
+    left: int
+    width: int
+
+    @classmethod
+    def from_data(cls, data: object) -> Self:
+        if not isinstance(data, Mapping):
+            raise InvalidParams("panorama", "A panorama must be an object with left and width.")
+        window = cls(
+            left=whole(data, "left", 0, MAX_PANORAMA_PX, 0), width=whole(data, "width", 1, MAX_PANORAMA_PX)
+        )
+        if window.left + window.width > MAX_PANORAMA_PX:
+            raise InvalidParams(
+                "panorama", f"A panorama ends at {MAX_PANORAMA_PX} pixels. Choose less of it."
+            )
+        return window
+
+    def as_data(self) -> dict[str, int]:
+        return asdict(self)
+
+
+def panorama_from(value: object) -> Panorama | None:
+    return None if value is None else Panorama.from_data(value)
+
+
+def class_from(data: Data) -> int | None:
+    """The number of a class, if one is named."""
+    return None if data.get("class_index") in (None, "") else whole(data, "class_index", 0, 8191)
+
+
+def tiles_from(value: object) -> tuple[int, ...]:
+    """Which tiles of a panorama are asked for, in that order."""
+    fits = isinstance(value, list) and 1 <= len(value) <= MAX_TILES
+    if (
+        not isinstance(value, list)
+        or not fits
+        or not all(type(tile) is int and 0 <= tile <= MAX_TILE for tile in value)
+    ):
+        raise InvalidParams(
+            "tiles", f"The tiles must be a list of 1 to {MAX_TILES} numbers from 0 to {MAX_TILE}."
+        )
+    return tuple(dict.fromkeys(value))
 
 
 @dataclass(frozen=True)
@@ -190,9 +286,7 @@ class RandomParams:
             count=whole(data, "count", 1, MAX_COUNT, 1),
             seed=None if data.get("seed") in (None, "") else whole(data, "seed", 0, MAX_SEED),
             truncation_psi=number(data, "truncation_psi", 0.0, MAX_TRUNCATION_PSI, DEFAULT_TRUNCATION_PSI),
-            class_index=None
-            if data.get("class_index") in (None, "")
-            else whole(data, "class_index", 0, 8191),
+            class_index=class_from(data),
         )
 
     def seeds(self, first: int) -> list[int]:
@@ -204,12 +298,16 @@ class RandomParams:
 
 @dataclass(frozen=True)
 class ProjectParams:
-    """Find the square `crop` of an upload in the space "w+" or "w" of a generator, in `steps` steps."""
+    """Find the square `crop` of an upload in the space "w+" or "w" of a generator, in `steps` steps.
+
+    `class_index`: near which class of the generator to look; None: among all.
+    """
 
     generator: str
     crop: Crop | None
     space: str
     steps: int
+    class_index: int | None = None
 
     @classmethod
     def from_data(cls, data: Data) -> Self:
@@ -223,6 +321,32 @@ class ProjectParams:
             crop=None if crop is None else Crop.from_data(crop),
             space=choice(data, "space", SPACES, SPACES[0]),
             steps=whole(data, "steps", 1, MAX_STEPS, DEFAULT_STEPS),
+            class_index=class_from(data),
+        )
+
+    def as_data(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What can be asked of a picture besides its edits. None: as the picture has it."""
+
+    truncation_psi: float | None = None
+    noise_mode: str = NOISE_MODES[0]
+    class_index: int | None = None
+    move: Move = STILL
+
+    @classmethod
+    def from_data(cls, data: Data) -> Self:
+        psi = data.get("truncation_psi")
+        return cls(
+            truncation_psi=(
+                None if psi in (None, "") else number(data, "truncation_psi", 0.0, MAX_TRUNCATION_PSI)
+            ),
+            noise_mode=choice(data, "noise_mode", NOISE_MODES, NOISE_MODES[0]),
+            class_index=class_from(data),
+            move=move_from(data.get("move")),
         )
 
     def as_data(self) -> dict[str, Any]:
@@ -231,27 +355,29 @@ class ProjectParams:
 
 @dataclass(frozen=True)
 class SaveParams:
-    """Draw a picture with `edits` and keep it. `truncation_psi` None: as the picture has it."""
+    """Draw a picture with `edits` and `look`, or a `panorama` from it, and keep it."""
 
     edits: tuple[Edit, ...]
-    truncation_psi: float | None
-    noise_mode: str
+    look: Look
+    panorama: Panorama | None
     name: str
 
     @classmethod
     def from_data(cls, data: Data) -> Self:
-        psi = data.get("truncation_psi")
         return cls(
             edits=edits_from(data.get("edits")),
-            truncation_psi=(
-                None if psi in (None, "") else number(data, "truncation_psi", 0.0, MAX_TRUNCATION_PSI)
-            ),
-            noise_mode=choice(data, "noise_mode", NOISE_MODES, NOISE_MODES[0]),
+            look=Look.from_data(data),
+            panorama=panorama_from(data.get("panorama")),
             name=text(data, "name", MAX_NAME, ""),
         )
 
     def as_data(self) -> dict[str, Any]:
-        return {**asdict(self), "edits": edits_as_data(self.edits)}
+        return {
+            **self.look.as_data(),
+            "edits": edits_as_data(self.edits),
+            "panorama": self.panorama and self.panorama.as_data(),
+            "name": self.name,
+        }
 
 
 @dataclass(frozen=True)
@@ -277,6 +403,7 @@ class SeriesParams:
     low: float
     high: float
     steps: int
+    basis: str = BASES[0]
 
     @classmethod
     def from_data(cls, data: Data) -> Self:
@@ -290,14 +417,16 @@ class SeriesParams:
             low=number(data, "from", -reach, reach),
             high=number(data, "to", -reach, reach),
             steps=whole(data, "steps", 1, MAX_SERIES_STEPS),
+            basis=probe.basis,
         )
 
     def frames(self) -> list[tuple[Edit, ...]]:
         """The edits of each frame. The slider's own edit, if it is among the others, is replaced."""
-        place = (self.component, self.start, self.end)
-        others = tuple(edit for edit in self.edits if (edit.component, edit.start, edit.end) != place)
+        place = (self.basis, self.component, self.start, self.end)
+        others = tuple(e for e in self.edits if (e.basis, e.component, e.start, e.end) != place)
         return [
-            (*others, Edit(self.component, strength, self.start, self.end)) for strength in self._strengths()
+            (*others, Edit(self.component, strength, self.start, self.end, self.basis))
+            for strength in self._strengths()
         ]
 
     def _strengths(self) -> list[float]:

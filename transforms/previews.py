@@ -22,20 +22,22 @@ from gallery.files import encode_png
 from gallery.models import Image
 from gallery.png import embed_recipe
 from transforms import projections
-from transforms.engine import EngineError, FileSource, SeedSource, Source, engine
+from transforms.engine import EngineError, FileSource, SeedSource, Source, class_labels, engine
 from transforms.errors import InvalidParams, TransformError
 from transforms.params import (
-    MAX_TRUNCATION_PSI,
-    NOISE_MODES,
+    BASES,
+    MAX_PANORAMA_PX,
     Edit,
+    Look,
+    Panorama,
     SeriesParams,
-    choice,
     edits_from,
-    number,
+    tiles_from,
     whole,
 )
 from transforms.pictures import encode_exact, encode_live
 from transforms.recipes import Recipe
+from transforms.recipes import SeedSource as SeedOfRecipe
 
 log = structlog.get_logger(__name__)
 
@@ -59,6 +61,7 @@ class Kind(IntEnum):
     FRAME = 1
     SERIES = 2
     EXPORT = 3
+    PANORAMA = 4
 
 
 def binary_frame(
@@ -69,79 +72,104 @@ def binary_frame(
 
 
 @dataclass(frozen=True)
-class Look:
-    """What can be asked of every preview besides the edits."""
-
-    truncation_psi: float | None
-    noise_mode: str
-
-    @classmethod
-    def from_data(cls, data: dict[str, Any]) -> Look:
-        psi = data.get("truncation_psi")
-        return cls(
-            truncation_psi=None if psi is None else number(data, "truncation_psi", 0.0, MAX_TRUNCATION_PSI),
-            noise_mode=choice(data, "noise_mode", NOISE_MODES, "const"),
-        )
-
-
-@dataclass(frozen=True)
 class Editor:
     """A picture opened for editing: all that its previews need, so that none of them asks the database."""
 
     source: Source
     recipe: Recipe
     num_ws: int
-    component_count: int
+    counts: dict[str, int]
+    """How many directions each basis has."""
+    c_dim: int
+    tile_px: int
+    """The width of a tile of the panorama; 0 if the generator draws none."""
 
     @classmethod
     def open(cls, image: Image) -> Editor:
         """Raises TransformError with a sentence when the picture cannot be edited."""
         recipe = projections.recipe_of(image)
         info = engine().generator_by_sha256(recipe.generator_sha256)
-        count = len(engine().components(info.name))
-        return cls(projections.source_of(image), recipe, info.num_ws, count)
+        return cls(
+            source=projections.source_of(image),
+            recipe=recipe,
+            num_ws=info.num_ws,
+            counts={basis: len(engine().components(info.name, basis)) for basis in BASES},
+            c_dim=info.c_dim,
+            tile_px=info.resolution // 2 if info.scrolls else 0,
+        )
 
     def render(self, edits: tuple[Edit, ...], look: Look, *, exact: bool) -> bytes:
-        picture = engine().render(self._source(look), edits, look.noise_mode)
+        picture = engine().render(self._source(look), edits, look.noise_mode, look.move)
+        return encode_exact(picture) if exact else encode_live(picture)
+
+    def tile(self, edits: tuple[Edit, ...], look: Look, number: int, *, exact: bool) -> bytes:
+        """A tile of the panorama that begins with the picture."""
+        picture = engine().panorama(self._source(look), edits, number * self.tile_px, self.tile_px)
         return encode_exact(picture) if exact else encode_live(picture)
 
     def export(self, edits: tuple[Edit, ...], look: Look) -> bytes:
         """A PNG that carries its recipe."""
-        png = encode_png(engine().render(self._source(look), edits, look.noise_mode)).data
+        png = encode_png(engine().render(self._source(look), edits, look.noise_mode, look.move)).data
         return embed_recipe(png, self.recipe_with(edits, look).as_data())
 
     def recipe_with(self, edits: tuple[Edit, ...], look: Look) -> Recipe:
-        source = self._source(look)
-        psi = source.truncation_psi if isinstance(source, SeedSource) else 1.0
-        return replace(self.recipe, edits=edits, truncation_psi=psi, noise_mode=look.noise_mode)
+        source, recipe = self._source(look), self.recipe
+        if isinstance(source, SeedSource):
+            seed = SeedOfRecipe(source.seed, source.class_index)
+            recipe = replace(recipe, source=seed, truncation_psi=source.truncation_psi)
+        return replace(recipe, edits=edits, noise_mode=look.noise_mode, move=look.move)
 
     def check(self, edits: tuple[Edit, ...]) -> tuple[Edit, ...]:
-        if any(edit.end > self.num_ws or edit.component >= self.component_count for edit in edits):
+        if any(edit.end > self.num_ws or edit.component >= self.counts[edit.basis] for edit in edits):
             raise InvalidParams("edits", "This generator has no such component or layer. Reload the page.")
         return edits
 
+    def check_look(self, look: Look) -> Look:
+        if look.class_index is not None and look.class_index >= self.c_dim:
+            raise InvalidParams("class_index", "This generator has no such class. Reload the page.")
+        return look
+
+    def check_tiles(self, tiles: tuple[int, ...]) -> tuple[int, ...]:
+        if not self.tile_px:
+            raise InvalidParams("tiles", "This generator draws single pictures, and no panoramas.")
+        for tile in tiles:
+            Panorama.from_data({"left": tile * self.tile_px, "width": self.tile_px})
+        return tiles
+
     def _source(self, look: Look) -> Source:
-        if look.truncation_psi is None or isinstance(self.source, FileSource):
-            return self.source
-        return replace(self.source, truncation_psi=look.truncation_psi)
+        return self.source if isinstance(self.source, FileSource) else self.source.seen(look)
 
     def describe(self) -> dict[str, Any]:
         """What the page needs to show its sliders: the `ready` message."""
         info = engine().generator_by_sha256(self.recipe.generator_sha256)
-        components = [
-            {"index": item.index, "name": item.name, "variance": round(item.variance, 6)}
-            for item in engine().components(info.name)
-        ]
+        seed = self.source if isinstance(self.source, SeedSource) else None
+        width, height = info.picture_size
+        panorama = {"tile_px": self.tile_px, "height_px": height, "max_px": MAX_PANORAMA_PX}
         return {
             "type": "ready",
             "generator": info.name,
             "label": info.label,
             "resolution": info.resolution,
+            "width": width,
+            "height": height,
             "num_ws": info.num_ws,
-            "components": components,
+            **{basis: _directions(info.name, basis) for basis in BASES},
             "ranges": {name: list(layers) for name, layers in engine().layer_ranges(info.name).items()},
-            "truncation_psi": self.source.truncation_psi if isinstance(self.source, SeedSource) else None,
+            "truncation_psi": seed.truncation_psi if seed else None,
+            "classes": class_labels(info.c_dim, info.classes) if seed else [],
+            "class_index": seed.class_index if seed else None,
+            "moves": info.moves,
+            "scrolls": info.scrolls,
+            "has_noise": info.has_noise,
+            "panorama": panorama if info.scrolls else None,
         }
+
+
+def _directions(generator: str, basis: str) -> list[dict[str, Any]]:
+    return [
+        {"index": item.index, "name": item.name, "variance": round(item.variance, 6)}
+        for item in engine().components(generator, basis)
+    ]
 
 
 def open_editor(user: User, pk: UUID) -> Editor:
@@ -169,12 +197,15 @@ class Wish:
 
 def wish_from(editor: Editor, data: dict[str, Any]) -> Wish:
     """Check a message. InvalidParams with a sentence if it cannot be drawn."""
-    seq, look, kind = seq_of(data), Look.from_data(data), data.get("type")
+    seq, look, kind = seq_of(data), editor.check_look(Look.from_data(data)), data.get("type")
     if kind == "series":
         return Wish(Kind.SERIES, seq, _series(editor, SeriesParams.from_data(data), look, seq))
     edits = editor.check(edits_from(data.get("edits")))
+    exact = data.get("exact") is True
+    if kind == "panorama":
+        tiles = editor.check_tiles(tiles_from(data.get("tiles")))
+        return Wish(Kind.PANORAMA, seq, _panorama(editor, edits, look, tiles, seq, exact=exact))
     if kind == "render":
-        exact = data.get("exact") is True
         return Wish(
             Kind.FRAME,
             seq,
@@ -188,7 +219,7 @@ def wish_from(editor: Editor, data: dict[str, Any]) -> Wish:
             seq,
             lambda: iter([binary_frame(Kind.EXPORT, seq, editor.export(edits, look), exact=True)]),
         )
-    raise InvalidParams("type", "A message must be of the type render, series or export.")
+    raise InvalidParams("type", "A message must be of the type render, panorama, series or export.")
 
 
 def _series(editor: Editor, params: SeriesParams, look: Look, seq: int) -> Callable[[], Iterator[bytes]]:
@@ -198,6 +229,17 @@ def _series(editor: Editor, params: SeriesParams, look: Look, seq: int) -> Calla
         for index, edits in enumerate(frames):
             data = editor.render(edits, look, exact=False)
             yield binary_frame(Kind.SERIES, seq, data, index=index, total=len(frames))
+
+    return draw
+
+
+def _panorama(
+    editor: Editor, edits: tuple[Edit, ...], look: Look, tiles: tuple[int, ...], seq: int, *, exact: bool
+) -> Callable[[], Iterator[bytes]]:
+    def draw() -> Iterator[bytes]:
+        for tile in tiles:
+            data = editor.tile(edits, look, tile, exact=exact)
+            yield binary_frame(Kind.PANORAMA, seq, data, index=tile, total=len(tiles), exact=exact)
 
     return draw
 
@@ -253,7 +295,7 @@ class PreviewLane:
 
 def warm(editor: Editor) -> None:
     """Open the picture's place in the background: the first move of a slider finds everything loaded."""
-    _pool.submit(lambda: editor.render((), Look(None, "const"), exact=False))
+    _pool.submit(lambda: editor.render((), Look(), exact=False))
 
 
 __all__ = [

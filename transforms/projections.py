@@ -12,7 +12,7 @@ from django.db.models.fields.files import FieldFile
 from gallery.models import Image, Projection, SavedImage
 from transforms.engine import FileSource, SeedSource, Source
 from transforms.errors import NotReady
-from transforms.params import ProjectParams
+from transforms.params import Look, ProjectParams
 from transforms.recipes import LatentSource, Recipe
 from transforms.recipes import SeedSource as SeedOfRecipe
 
@@ -30,6 +30,8 @@ def key_of(image: Image, generator_sha256: str, params: ProjectParams, steps: in
         "space": params.space,
         "steps": params.steps if steps is None else steps,
     }
+    if params.class_index is not None:
+        what["class"] = params.class_index
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
 
@@ -38,30 +40,33 @@ def needs_projection(image: Image) -> bool:
     return image.source == Image.Source.UPLOAD and image.projection_id is None
 
 
-def source_of(image: Image, truncation_psi: float | None = None) -> Source:
-    """What the engine needs to draw the picture again. `truncation_psi` counts for random pictures only."""
+def source_of(image: Image, look: Look | None = None) -> Source:
+    """What the engine needs to draw the picture again. Truncation and class count for random pictures only."""
     if image.source == Image.Source.RANDOM:
-        return SeedSource(
+        seed = SeedSource(
             generator_sha256=image.generator_sha256,
             seed=image.seed or 0,
             class_index=image.class_index,
-            truncation_psi=image.truncation_psi if truncation_psi is None else truncation_psi,
+            truncation_psi=image.truncation_psi,
         )
+        return seed if look is None else seed.seen(look)
     if image.projection is None:
         raise NotReady("This picture has to be projected before it can be edited.")
     return _file_source(image.projection)
 
 
-def recipe_of(image: Image, truncation_psi: float | None = None, noise_mode: str = "const") -> Recipe:
+def recipe_of(image: Image, look: Look | None = None) -> Recipe:
     """The recipe of the picture without edits."""
-    source = source_of(image, truncation_psi)
+    look = look or Look()
+    source = source_of(image, look)
     if isinstance(source, SeedSource):
         return Recipe(
             generator=image.model,
             generator_sha256=image.generator_sha256,
             source=SeedOfRecipe(source.seed, source.class_index),
             truncation_psi=source.truncation_psi,
-            noise_mode=noise_mode,
+            noise_mode=look.noise_mode,
+            move=look.move,
         )
     projection = image.projection
     if projection is None:
@@ -70,7 +75,8 @@ def recipe_of(image: Image, truncation_psi: float | None = None, noise_mode: str
         generator=projection.generator,
         generator_sha256=projection.generator_sha256,
         source=LatentSource(str(projection.pk), hashlib.sha256(source.read()).hexdigest()),
-        noise_mode=noise_mode,
+        noise_mode=look.noise_mode,
+        move=look.move,
     )
 
 

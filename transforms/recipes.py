@@ -3,9 +3,14 @@
     {"schema": 1, "generator": {"name": ..., "sha256": ...},
      "source": {"kind": "seed", "seed": 5, "class": null}
             or {"kind": "latent", "projection": uuid, "sha256": ...},
-     "truncation_psi": 0.7, "truncation_cutoff": null, "edits": [...], "noise_mode": "const"}
+     "truncation_psi": 0.7, "truncation_cutoff": null, "edits": [...], "noise_mode": "const",
+     "move": {"x": 0.1, "y": 0, "degrees": 5}, "panorama": {"left": 0, "width": 4096}}
 
-`truncation_psi` belongs to seeds: a latent that was found is used as it is, and its recipe says 1.
+`truncation_psi` belongs to seeds: a latent that was found is used as it is, and its recipe says 1. `move` and
+`panorama` are there only if the picture is moved, or is a window of a panorama.
+
+A panorama has anchors two square frames apart: twice the source itself, then seeds that count up from that of the
+source (from 0 for a latent, with the usual truncation). Edits act on all of them.
 """
 
 from __future__ import annotations
@@ -16,7 +21,7 @@ from typing import Any, Self
 
 from transforms import params
 from transforms.errors import InvalidParams
-from transforms.params import Edit
+from transforms.params import STILL, Edit, Move, Panorama
 
 SCHEMA = 1
 
@@ -50,9 +55,11 @@ class Recipe:
     truncation_cutoff: int | None = None
     edits: tuple[Edit, ...] = ()
     noise_mode: str = "const"
+    move: Move = STILL
+    panorama: Panorama | None = None
 
     def as_data(self) -> dict[str, Any]:
-        return {
+        data = {
             "schema": SCHEMA,
             "generator": {"name": self.generator, "sha256": self.generator_sha256},
             "source": self.source.as_data(),
@@ -61,6 +68,11 @@ class Recipe:
             "edits": params.edits_as_data(self.edits),
             "noise_mode": self.noise_mode,
         }
+        if self.move != STILL:
+            data["move"] = self.move.as_data()
+        if self.panorama is not None:
+            data["panorama"] = self.panorama.as_data()
+        return data
 
     @classmethod
     def from_data(cls, data: object) -> Self:
@@ -80,6 +92,8 @@ class Recipe:
             truncation_cutoff=None if cutoff is None else params.whole(data, "truncation_cutoff", 0, 64),
             edits=params.edits_from(data.get("edits")),
             noise_mode=params.choice(data, "noise_mode", params.NOISE_MODES, "const"),
+            move=params.move_from(data.get("move")),
+            panorama=params.panorama_from(data.get("panorama")),
         )
 
 

@@ -85,6 +85,30 @@ class EditSerializer(serializers.Serializer[object]):
     )
     start = serializers.IntegerField(min_value=0, max_value=63, help_text="The first layer.")
     end = serializers.IntegerField(min_value=1, max_value=64, help_text="The layer before which it ends.")
+    basis = serializers.ChoiceField(
+        choices=params.BASES,
+        default=params.BASES[0],
+        help_text="Whether the number counts principal components or closed-form factors.",
+    )
+
+
+class MoveSerializer(serializers.Serializer[object]):
+    """For generators that can shift and turn a picture (StyleGAN3)."""
+
+    x = serializers.FloatField(
+        min_value=-1, max_value=1, default=0.0, help_text="Right, in parts of the side."
+    )
+    y = serializers.FloatField(
+        min_value=-1, max_value=1, default=0.0, help_text="Down, in parts of the side."
+    )
+    degrees = serializers.FloatField(min_value=-180, max_value=180, default=0.0)
+
+
+class PanoramaSerializer(serializers.Serializer[object]):
+    """For generators that draw panoramas (ALIS): a window, in pixels from the left end."""
+
+    left = serializers.IntegerField(min_value=0, max_value=params.MAX_PANORAMA_PX, default=0)
+    width = serializers.IntegerField(min_value=1, max_value=params.MAX_PANORAMA_PX)
 
 
 class GenerateSerializer(serializers.Serializer[object]):
@@ -116,6 +140,9 @@ class ProjectSerializer(serializers.Serializer[object]):
     crop = CropSerializer(required=False, allow_null=True)
     space = serializers.ChoiceField(choices=params.SPACES, default=params.SPACES[0])
     steps = serializers.IntegerField(min_value=1, max_value=params.MAX_STEPS, default=params.DEFAULT_STEPS)
+    class_index = serializers.IntegerField(
+        min_value=0, max_value=8191, required=False, allow_null=True, help_text="Near which class to look."
+    )
     force = serializers.BooleanField(
         default=False, help_text="Project again even if an equal projection is kept."
     )
@@ -131,9 +158,18 @@ class EditsSerializer(serializers.Serializer[object]):
         help_text="Of random pictures only. Empty: as the picture was drawn.",
     )
     noise_mode = serializers.ChoiceField(choices=params.NOISE_MODES, default=params.NOISE_MODES[0])
+    class_index = serializers.IntegerField(
+        min_value=0,
+        max_value=8191,
+        required=False,
+        allow_null=True,
+        help_text="Of random pictures only. Empty: as the picture was drawn.",
+    )
+    move = MoveSerializer(required=False, allow_null=True)
 
 
 class SaveSerializer(EditsSerializer):
+    panorama = PanoramaSerializer(required=False, allow_null=True)
     name = serializers.CharField(max_length=params.MAX_NAME, required=False, allow_blank=True, default="")
 
 

@@ -23,10 +23,12 @@ from transforms.errors import InvalidParams, NotReady, QuotaReached
 from transforms.events import publish_on_commit
 from transforms.models import Job, Operation, State
 from transforms.params import (
+    BASES,
     DEFAULT_STEPS,
     DEFAULT_TRUNCATION_PSI,
     DEFAULT_UPSCALER,
     SPACES,
+    STILL,
     Crop,
     Edit,
     ProjectParams,
@@ -35,9 +37,11 @@ from transforms.params import (
     UpscaleParams,
     edits_as_data,
 )
+from transforms.recipes import Recipe, SeedSource
 
 # A seed that nobody chose is short enough to be read, remembered and told to somebody.
 SURPRISE_SEEDS = 1_000_000
+MAX_ENLARGED_PX = 16_384
 
 # --- Asking for work ----------------------------------------------------------------------------------------
 
@@ -91,11 +95,20 @@ def request_projection(
     crop: Crop | dict[str, Any] | None = None,
     space: str = SPACES[0],
     steps: int = DEFAULT_STEPS,
+    class_index: int | None = None,
     force: bool = False,
     quota: bool = True,
 ) -> Job | None:
     """Find an upload in a generator's latent space. None: an equal projection is kept, and is in force now."""
-    params = ProjectParams.from_data({"generator": generator, "crop": crop, "space": space, "steps": steps})
+    params = ProjectParams.from_data(
+        {
+            "generator": generator,
+            "crop": crop,
+            "space": space,
+            "steps": steps,
+            "class_index": class_index,
+        }
+    )
     if image.source == Image.Source.RANDOM:
         raise NotReady(
             "This picture was generated, so its place is known: it can be edited without projection."
@@ -106,6 +119,7 @@ def request_projection(
     assert params.crop is not None  # noqa: S101  (for the type checker)
     params.crop.check_within(image.width, image.height)
     info = engine().generator(params.generator)
+    params = replace(params, class_index=_known_class(params.class_index, info.c_dim))
     key = projections.key_of(image, info.sha256, params)
     with transaction.atomic():
         running = Job.objects.active().filter(image=image, operation=Operation.PROJECT).first()
@@ -134,16 +148,27 @@ def request_save(
     truncation_psi: float | None = None,
     name: str = "",
     noise_mode: str = "const",
+    class_index: int | None = None,
+    move: dict[str, Any] | None = None,
+    panorama: dict[str, Any] | None = None,
 ) -> Job:
     """Draw `image` with `edits` exactly, and keep it. The job's result names the saved picture."""
     if isinstance(edits, list | tuple):
         edits = [edits_as_data([edit])[0] if isinstance(edit, Edit) else edit for edit in edits]
     params = SaveParams.from_data(
-        {"edits": edits, "truncation_psi": truncation_psi, "name": name, "noise_mode": noise_mode}
+        {
+            "edits": edits,
+            "truncation_psi": truncation_psi,
+            "name": name,
+            "noise_mode": noise_mode,
+            "class_index": class_index,
+            "move": move,
+            "panorama": panorama,
+        }
     )
-    recipe = projections.recipe_of(image, params.truncation_psi, params.noise_mode)
-    recipe = replace(recipe, edits=params.edits)
-    check_edits(params.edits, recipe.generator_sha256)
+    recipe = projections.recipe_of(image, params.look)
+    recipe = replace(recipe, edits=params.edits, panorama=params.panorama)
+    _check_recipe(recipe)
     with transaction.atomic():
         _check_quota(user)
         return _enqueue(
@@ -167,6 +192,11 @@ def request_upscale(
     if not saved.file:
         raise NotReady("This picture has no file yet. Try again when it is there.")
     info = engine().upscaler(params.upscaler)
+    if max(saved.width, saved.height) * info.scale > MAX_ENLARGED_PX:
+        raise NotReady(
+            f"Enlarged, this picture would be more than {MAX_ENLARGED_PX:,} pixels wide or high, "
+            "which is as large as pictures can be here."
+        )
     with transaction.atomic():
         running = Job.objects.active().filter(saved_image=saved, operation=Operation.UPSCALE).first()
         if running is not None:
@@ -189,16 +219,29 @@ def check_edits(edits: Sequence[Edit], generator_sha256: str) -> None:
     if not edits:
         return
     info = engine().generator_by_sha256(generator_sha256)
-    count = len(engine().components(info.name))
+    counts = {basis: len(engine().components(info.name, basis)) for basis in BASES}
     for edit in edits:
+        count = counts[edit.basis]
         if edit.component >= count:
             raise InvalidParams(
-                "edits", f"{info.label} has {count} components: there is no number {edit.component}."
+                "edits", f"{info.label} has {count} {edit.basis}: there is no number {edit.component}."
             )
         if edit.end > info.num_ws:
             raise InvalidParams(
                 "edits", f"{info.label} has {info.num_ws} layers: an edit may not reach beyond them."
             )
+
+
+def _check_recipe(recipe: Recipe) -> None:
+    """Whether the generator can do all that the recipe says. InvalidParams if not."""
+    check_edits(recipe.edits, recipe.generator_sha256)
+    info = engine().generator_by_sha256(recipe.generator_sha256)
+    if isinstance(recipe.source, SeedSource):
+        _known_class(recipe.source.class_index, info.c_dim)
+    if recipe.move != STILL and not info.moves:
+        raise InvalidParams("move", f"{info.label} cannot shift or turn a picture.")
+    if recipe.panorama is not None and not info.scrolls:
+        raise InvalidParams("panorama", f"{info.label} draws single pictures, and no panoramas.")
 
 
 # --- Changing one's mind ------------------------------------------------------------------------------------
@@ -310,11 +353,16 @@ def _random_image(user: User, label: str, sha256: str, params: RandomParams, see
 
 def _class_of(class_index: int | None, c_dim: int) -> int | None:
     """A generator with classes draws the first one unless another is asked for."""
-    if not c_dim:
+    return (_known_class(class_index, c_dim) or 0) if c_dim else None
+
+
+def _known_class(class_index: int | None, c_dim: int) -> int | None:
+    """The class that was asked for. A generator without classes does not mind being asked."""
+    if not c_dim or class_index is None:
         return None
-    if class_index is not None and class_index >= c_dim:
+    if class_index >= c_dim:
         raise InvalidParams("class_index", f"The class must be a number from 0 to {c_dim - 1}.")
-    return class_index or 0
+    return class_index
 
 
 def _same_or_refuse(running: Job, key: str) -> Job:

@@ -8,7 +8,7 @@ import torch
 
 import ganworks
 from ganworks import components
-from ganworks.components import Basis, open_basis, principal_components
+from ganworks.components import Basis, closed_form_factors, open_basis, principal_components
 from ganworks.generator import Generator, open_generator, save_generator
 
 from .conftest import small_network
@@ -65,6 +65,34 @@ def test_a_basis_is_saved_and_opened_again(basis: Basis, tmp_path: Path) -> None
     assert again.names == basis.names
     assert again.generator_sha256 == basis.generator_sha256
     assert (again.samples, again.seed) == (5000, 0)
+
+
+def test_factors_are_what_the_styles_react_to_most(generator: Generator) -> None:
+    factors = closed_form_factors(generator, count=24, samples=500)
+    torch.testing.assert_close(factors.components @ factors.components.t(), torch.eye(24), rtol=0, atol=1e-4)
+    weights = [affine.weight.double() for _, affine in generator.network.affines()]
+    assert len(weights) == 11  # seven convolutions and four layers of colours
+    reactions = [
+        sum(float((weight @ row.double()).square().sum() / weight.square().sum()) for weight in weights)
+        for row in factors.components
+    ]
+    assert reactions == sorted(reactions, reverse=True)
+    assert torch.tensor(reactions).sum() == pytest.approx(len(weights), rel=1e-3)
+    assert factors.variance_share.sum() == pytest.approx(1, abs=1e-4)
+
+
+def test_the_strength_of_a_factor_is_in_units_of_the_spread_of_latents(generator: Generator) -> None:
+    factors = closed_form_factors(generator, count=3, samples=4000)
+    w = generator.sample_w(4000, torch.Generator().manual_seed(5))
+    torch.testing.assert_close((w @ factors.components.t()).std(dim=0), factors.stdev, rtol=0.1, atol=0)
+
+
+def test_factors_are_saved_and_opened_again_as_factors(generator: Generator, tmp_path: Path) -> None:
+    factors = closed_form_factors(generator, count=3, samples=500)
+    factors.save(tmp_path / "factors.safetensors")
+    again = open_basis(tmp_path / "factors.safetensors")
+    assert (again.method, again.names) == ("closed-form", ["Factor 1", "Factor 2", "Factor 3"])
+    assert torch.equal(again.components, factors.components)
 
 
 def test_the_command_writes_components_beside_the_generator(

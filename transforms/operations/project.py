@@ -34,6 +34,7 @@ def run(job: Job, context: JobContext) -> Outcome:
         square,
         space=params.space,
         steps=params.steps,
+        class_index=params.class_index,
         on_step=on_step,
         should_stop=context.should_stop,
     )
