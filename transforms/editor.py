@@ -12,6 +12,7 @@ from django.views.decorators.http import require_safe
 from gallery.models import Image, Projection, SavedImage, Status
 from transforms.engine import engine
 from transforms.errors import GeneratorMissing
+from transforms.forms import ProjectForm
 from transforms.models import Job, Operation, State
 from transforms.params import Crop
 from transforms.representation import jobs_as_data
@@ -69,6 +70,7 @@ def _crop_context(image: Image, jobs: Any) -> dict[str, Any]:
     last = jobs.defer("preview").first()
     return {
         "crop": image.crop or Crop.middle_of(image.width, image.height).as_data(),
+        "form": ProjectForm(),
         "smallest": min(32, image.width, image.height),
         "error": last.error if last is not None and last.state == State.FAILED else "",
     }

@@ -36,7 +36,6 @@ __all__ = [
     "FileSource",
     "Found",
     "SeedSource",
-    "class_labels",
     "engine",
 ]
 
@@ -337,11 +336,6 @@ def _open_file(source: FileSource, generator: Generator) -> _Place:
     if found.generator_sha256 != generator.sha256:
         raise GeneratorMissing("This picture was projected into another generator than the one that is here.")
     return _Place(found.ws, found.noise)
-
-
-def class_labels(c_dim: int, names: Sequence[str]) -> list[str]:
-    """A name for each class of a generator: its own, or "Class 3"."""
-    return [names[index] if index < len(names) else f"Class {index}" for index in range(c_dim)]
 
 
 @cache

@@ -9,10 +9,12 @@ from typing import Any, TypeVar
 from django import forms
 
 from transforms import params
+from transforms.classes import class_labels, class_named
 from transforms.engine import engine
 from transforms.errors import InvalidParams, TransformError
 
 Result = TypeVar("Result")
+MENU_CLASSES = 24
 
 
 def generator_choices() -> list[tuple[str, str]]:
@@ -37,7 +39,71 @@ class WishForm(forms.Form):
         return None
 
 
-class GenerateForm(WishForm):
+class ClassField(forms.CharField):
+    """A class of one generator, by its name. Few are a menu; many are a field that finds them while one types.
+
+    `no_class`: the words for no class at all, if there is such a choice.
+    """
+
+    def __init__(self, generator: str, generator_label: str, labels: list[str], no_class: str = "") -> None:
+        self.generator = generator
+        self.generator_label = generator_label
+        self.labels = labels
+        self.no_class = no_class
+        self.offered = [no_class] * bool(no_class) + labels
+        self.list_id = f"classes-of-{generator}" if len(labels) > MENU_CLASSES else ""
+        widget: forms.Widget
+        if self.list_id:
+            attributes = {"list": self.list_id, "autocomplete": "off", "spellcheck": "false", "data-find": ""}
+            widget = forms.TextInput(attrs=attributes)
+        else:
+            widget = forms.Select(choices=[(label, label) for label in self.offered])
+        label = "Class to look in" if no_class else "Class"
+        super().__init__(label=label, required=False, widget=widget, initial=self.offered[0])
+
+    def number_of(self, words: str) -> int | None:
+        """The class of these words; None for none. ValidationError if there is no such class."""
+        if words.strip() in ("", self.no_class):
+            return None
+        found = class_named(words, self.labels)
+        if found is None:
+            raise forms.ValidationError(
+                f"{self.generator_label} has no class “{words[:80]}”. Choose one of its list."
+            )
+        return found
+
+
+class ClassesForm(WishForm):
+    """A form with a choice of generators. Each that has classes brings a field, and that of the chosen one counts:
+    it gives `class_index`."""
+
+    no_class = ""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for info in engine().generators():
+            if info.c_dim:
+                labels = class_labels(info.c_dim, info.classes)
+                self.fields[f"class_{info.name}"] = ClassField(info.name, info.label, labels, self.no_class)
+
+    @property
+    def class_fields(self) -> list[forms.BoundField]:
+        return [self[name] for name, field in self.fields.items() if isinstance(field, ClassField)]
+
+    def clean(self) -> dict[str, Any]:
+        data: dict[str, Any] = super().clean() or self.cleaned_data
+        data["class_index"] = None
+        name = f"class_{data.get('generator')}"
+        field = self.fields.get(name)
+        if isinstance(field, ClassField):
+            try:
+                data["class_index"] = field.number_of(data.get(name, ""))
+            except forms.ValidationError as error:
+                self.add_error(name, error)
+        return data
+
+
+class GenerateForm(ClassesForm):
     generator = forms.ChoiceField(choices=generator_choices, label="Generator")
     count = forms.IntegerField(
         min_value=1,
@@ -62,26 +128,17 @@ class GenerateForm(WishForm):
         help_text="Low: typical and tidy. High: more unusual, and sometimes odd.",
         widget=forms.NumberInput(attrs={"step": "0.05"}),
     )
-    class_index = forms.TypedChoiceField(
-        coerce=int, empty_value=None, required=False, label="Class", choices=[("", "—")]
-    )
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        most = max((info.c_dim for info in engine().generators()), default=0)
-        if not most:
-            del self.fields["class_index"]
-            return
-        named = next((info.classes for info in engine().generators() if info.c_dim == most), ())
-        labels = [named[index] if index < len(named) else str(index) for index in range(most)]
-        field = self.fields["class_index"]
-        assert isinstance(field, forms.ChoiceField)  # noqa: S101  (for the type checker)
-        field.choices = [("", "—"), *((index, label) for index, label in enumerate(labels))]
+    def wish(self) -> dict[str, Any]:
+        """The arguments of the service."""
+        names = ("generator", "count", "seed", "truncation_psi", "class_index")
+        return {name: self.cleaned_data[name] for name in names}
 
 
-class ProjectForm(WishForm):
+class ProjectForm(ClassesForm):
     """The square comes in pixels of the upright picture; without one, the largest in the middle is taken."""
 
+    no_class = "All classes"
     generator = forms.ChoiceField(choices=generator_choices, label="Generator")
     x = forms.IntegerField(min_value=0, required=False)
     y = forms.IntegerField(min_value=0, required=False)
@@ -98,6 +155,7 @@ class ProjectForm(WishForm):
             "crop": None if all(value is None for value in square.values()) else square,
             "space": data["space"] or params.SPACES[0],
             "steps": data["steps"] or params.DEFAULT_STEPS,
+            "class_index": data["class_index"],
         }
 
 

@@ -22,7 +22,8 @@ from gallery.files import encode_png
 from gallery.models import Image
 from gallery.png import embed_recipe
 from transforms import projections
-from transforms.engine import EngineError, FileSource, SeedSource, Source, class_labels, engine
+from transforms.classes import class_labels
+from transforms.engine import EngineError, FileSource, SeedSource, Source, engine
 from transforms.errors import InvalidParams, TransformError
 from transforms.params import (
     BASES,

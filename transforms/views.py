@@ -36,7 +36,7 @@ def generate(request: MemberRequest) -> HttpResponse:
     """The form; posted, the cards of the pictures that will be drawn."""
     form = GenerateForm(request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
-        job = form.ask(services.request_random, request.user, **form.cleaned_data)
+        job = form.ask(services.request_random, request.user, **form.wish())
         if job is not None:
             return _drawn(request, job)
     status = 422 if form.is_bound else 200
