@@ -87,6 +87,25 @@
     set({ x: from.x - (size - from.size) / 2, y: from.y - (size - from.size) / 2, size });
   };
 
+  // --- What the chosen generator cuts off its squares ---
+
+  const note = document.querySelector("[data-band-note]");
+  const showBands = () => {
+    const chosen = form.querySelector("[name=generator]:checked");
+    const side = Number(chosen?.dataset.resolution) || 1;
+    const [left, top, right, bottom] = (chosen?.dataset.crop || `0,0,${side},${side}`).split(",").map(Number);
+    const bands = { left, top, right: side - right, bottom: side - bottom };
+    for (const band of box.querySelectorAll("[data-band]")) {
+      const name = band.dataset.band;
+      band.style.setProperty("--share", `${(100 * bands[name]) / side}%`);
+      band.hidden = !bands[name];
+    }
+    note.hidden = !Object.values(bands).some(Boolean);
+    note.textContent = note.hidden ? "" : `${chosen.dataset.label} draws ${right - left} × ${bottom - top} pixels: what lies under the shaded bands is left out.`;
+  };
+  form.addEventListener("change", (event) => event.target.name === "generator" && showBands());
+  showBands();
+
   for (const input of Object.values(inputs)) input.addEventListener("change", () => set(square()));
   for (const button of document.querySelectorAll("[data-crop-step]")) {
     button.addEventListener("click", () => grow(square(), Math.round(largest * 0.1 * Number(button.dataset.cropStep))));
