@@ -16,7 +16,8 @@ import os
 import struct
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -213,25 +214,63 @@ def write(target: Source, kind: str, meta: Mapping[str, Any], tensors: "Mapping[
     Write a file, whole or not at all: a path is replaced at once when all bytes are on disk.
     The same tensors and the same meta give the same bytes.
     """
-    from safetensors.torch import save
+    import torch
 
+    codes = {torch.float16: "F16", torch.bfloat16: "BF16", torch.float32: "F32", torch.float64: "F64"}
+    entries = {key: (codes[tensor.dtype], tuple(tensor.shape)) for key, tensor in tensors.items()}
+
+    def read(key: str) -> memoryview:
+        plain = tensors[key].detach().cpu().contiguous().view(-1)
+        return plain.view(torch.uint8).numpy().data if plain.numel() else memoryview(b"")
+
+    if isinstance(target, str | Path):
+        with draft_of(Path(target)) as file:
+            write_stream(file, kind, meta, entries, read)
+    else:
+        write_stream(target, kind, meta, entries, read)
+
+
+def write_stream(
+    file: BinaryIO,
+    kind: str,
+    meta: Mapping[str, Any],
+    entries: Mapping[str, tuple[str, tuple[int, ...]]],
+    read: Callable[[str], bytes | memoryview],
+) -> None:
+    """
+    Write a file tensor by tensor, so that no more than one is in memory. `entries` gives the format ("F32") and the
+    shape of each tensor, `read` its bytes in little-endian order.
+    """
     if kind not in KINDS:
         raise ValueError(f"Unknown kind {kind!r}.")
     document = json.dumps({"schema": SCHEMA, "kind": kind, **meta}, sort_keys=True, ensure_ascii=False)
-    plain = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in sorted(tensors.items())}
-    data = save(plain, metadata={METADATA_KEY: document})
-    if isinstance(target, str | Path):
-        _replace(Path(target), data)
-    else:
-        target.write(data)
+    header: dict[str, Any] = {"__metadata__": {METADATA_KEY: document}}
+    end = 0
+    order = sorted(entries, key=lambda key: (-FLOAT_BYTES[entries[key][0]], entries[key][0] == "F16", key))
+    for key in order:
+        code, shape = entries[key]
+        start, end = end, end + math.prod(shape) * FLOAT_BYTES[code]
+        header[key] = {"dtype": code, "shape": list(shape), "data_offsets": [start, end]}
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    file.write(struct.pack("<Q", len(text)) + text)
+    for key in order:
+        data = read(key)
+        start, end = header[key]["data_offsets"]
+        if len(data) != end - start:
+            raise ValueError(f"The tensor {key!r} has {len(data)} bytes, and should have {end - start}.")
+        file.write(data)
 
 
-def _replace(path: Path, data: bytes) -> None:
+@contextmanager
+def draft_of(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes the place of `path` once the block is left without an error, and else disappears."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(descriptor)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
+        with open(draft, "w+b") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.chmod(draft, 0o644)
