@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     )
     from ganworks.generator import Generator, open_generator
     from ganworks.images import to_image, to_tensor
+    from ganworks.importing import ImportReport, find_imported, import_checkpoint
+    from ganworks.importing.catalogue import CatalogueEntry, catalogue, catalogue_entry
     from ganworks.info import GeneratorInfo, UpscalerInfo
     from ganworks.library import Library
     from ganworks.perceptual import Critic
@@ -55,6 +57,8 @@ _HOMES = {
     ),
     "generator": ("Generator", "open_generator"),
     "images": ("to_image", "to_tensor"),
+    "importing": ("ImportReport", "find_imported", "import_checkpoint"),
+    "importing.catalogue": ("CatalogueEntry", "catalogue", "catalogue_entry"),
     "info": ("GeneratorInfo", "UpscalerInfo"),
     "library": ("Library",),
     "perceptual": ("Critic",),
@@ -68,6 +72,7 @@ __all__ = [
     "Basis",
     "BasisMismatch",
     "BasisNotFound",
+    "CatalogueEntry",
     "CheckpointError",
     "Critic",
     "DeviceNotFound",
@@ -76,6 +81,7 @@ __all__ = [
     "Generator",
     "GeneratorInfo",
     "GeneratorNotFound",
+    "ImportReport",
     "InvalidInput",
     "Library",
     "NotFound",
@@ -87,9 +93,13 @@ __all__ = [
     "UpscalerInfo",
     "UpscalerNotFound",
     "apply_edits",
+    "catalogue",
+    "catalogue_entry",
     "choose_device",
     "closed_form_factors",
     "contact_sheet",
+    "find_imported",
+    "import_checkpoint",
     "inference_threads",
     "layer_ranges",
     "open_basis",

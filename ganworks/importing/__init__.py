@@ -1,0 +1,115 @@
+"""Reads published StyleGAN checkpoints without running what is in them.
+
+`import_checkpoint` is the door. Behind it, from the bytes up: `pickles` (a pickle machine that runs nothing),
+`vocabulary` (the names that a checkpoint may use), `zips` and `torchfiles` (what torch.save writes), `tensors` (numbers,
+checked against the bytes that are there), a module for each layout (`nvidia` and others), `convert`, which writes the
+generator's file, and `sandbox`, the child process in which all this happens.
+"""
+
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import IO, Any
+
+from ganworks import checkpoint
+from ganworks.errors import CheckpointError
+from ganworks.importing import sandbox
+from ganworks.importing.catalogue import catalogue_entry
+from ganworks.importing.refusal import MAX_SOURCE_BYTES, MIB, UNKNOWN, Refused
+from ganworks.importing.report import REPORT_FILE, ImportReport
+
+__all__ = ["ImportReport", "find_imported", "import_checkpoint"]
+
+
+def import_checkpoint(
+    source: str | Path,
+    target: str | Path,
+    *,
+    label: str | None = None,
+    license: str | None = None,
+    description: str | None = None,
+    classes: Sequence[str] | None = None,
+    on_progress: Callable[[float, str], None] | None = None,
+) -> ImportReport:
+    """
+    Read a published checkpoint and write its generator as safetensors, with a report beside it.
+
+    source: the checkpoint. target: the generator's file to write, `<name>/generator.safetensors`. What is not given
+    comes from the catalogue, if the file's name is in it. on_progress is told the share that is done (0 to 1) and
+    the stage in words; an error that it raises stops the import. CheckpointError, with nothing written, if the file
+    cannot be imported.
+    """
+    source, target, start = Path(source), Path(target), time.monotonic()
+    given = {"label": label, "license": license, "description": description}
+    words = _words(source.name, given, classes)
+    try:
+        with _opened(source) as file, checkpoint.draft_of(target) as draft:
+            data = sandbox.run(file, draft, words, on_progress)
+            _check(Path(draft.name), source.name)
+    except Refused as refusal:
+        raise refusal.error(source.name) from refusal
+    sha256 = checkpoint.sha256_of(target)
+    seconds = round(time.monotonic() - start, 3)
+    report = ImportReport.from_data({**data, "generator_sha256": sha256, "seconds": seconds})
+    report.save(target.with_name(REPORT_FILE))
+    return report
+
+
+def find_imported(directory: str | Path, source_sha256: str) -> Path | None:
+    """The generator's file in a folder of generators that was imported from a file of these bytes, or None."""
+    for path in sorted(Path(directory).glob("*/generator.safetensors")):
+        try:
+            if checkpoint.read_header(path, "generator").meta.get("source_sha256") == source_sha256:
+                return path
+        except CheckpointError:
+            continue
+    return None
+
+
+def _words(name: str, given: dict[str, str | None], classes: Sequence[str] | None) -> dict[str, Any]:
+    """The texts for the header, as given, and those of the catalogue for what is not given."""
+    entry = catalogue_entry(name)
+    return {
+        "given": {**given, "classes": list(classes or ())},
+        "known": asdict(entry) if entry else None,
+        "name": name,
+    }
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    """The file, once it is sure to be a plain one of a sane size."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if path.is_symlink():
+            raise Refused("it is a link", "Give the file that it leads to.") from error
+        raise Refused(f"it cannot be opened ({error.strerror})", "Check that it is there.") from error
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise Refused("it is a folder or a device", "Give a file.")
+        if not status.st_size:
+            raise Refused("it is empty")
+        if status.st_size > MAX_SOURCE_BYTES:
+            raise Refused(f"it is larger than {MAX_SOURCE_BYTES // MIB:,} MB", UNKNOWN)
+        yield file
+
+
+def _check(draft: Path, name: str) -> None:
+    """The file that was written must be one that the engine can open: shapes are compared, no weights are read."""
+    from ganworks import architectures
+    from ganworks.info import read_generator_info
+
+    try:
+        header = replace(checkpoint.read_header(draft, "generator"), name=name)
+        architectures.build(header, read_generator_info(draft))
+    except CheckpointError as error:
+        reason = str(error).partition("cannot be used: ")[2].removesuffix(" Replace it with a good copy.")
+        raise Refused(
+            f"its generator is not one of the published ones ({reason.rstrip('.')})", UNKNOWN
+        ) from error

@@ -1,0 +1,41 @@
+"""Why a file is not imported, and how much of it may be read."""
+
+from ganworks.errors import CheckpointError
+
+MIB = 1024 * 1024
+MAX_SOURCE_BYTES = 4096 * MIB
+MAX_EXPANSION = 4  # what is read from a file may take this many times the file's own size
+MAX_OPCODES = 400_000  # public files have up to about 80,000
+MAX_MARKS = 1_000
+MAX_DEPTH = 100
+MAX_TENSORS = 20_000
+MAX_TEXT_BYTES = 64 * 1024  # longer texts stay where they are, undecoded
+MAX_INTEGER_BYTES = 16
+
+DAMAGED = "Get it again from where it was published."
+UNKNOWN = "Choose a checkpoint of StyleGAN2, StyleGAN3 or ALIS."
+
+
+class Refused(Exception):
+    """`reason` says what was found, as a part of a sentence, and `advice` what to do, as a whole one."""
+
+    def __init__(self, reason: str, advice: str = DAMAGED) -> None:
+        super().__init__(reason, advice)
+        self.reason, self.advice = reason, advice
+
+    def error(self, name: str) -> CheckpointError:
+        """The sentence for a user. `name` is the file's."""
+        return CheckpointError(f"The file {name} cannot be imported: {self.reason}. {self.advice}")
+
+
+class Budget:
+    """The bytes that may still be taken for what a file holds."""
+
+    def __init__(self, file_bytes: int) -> None:
+        self.left = MAX_EXPANSION * file_bytes
+
+    def spend(self, count: int) -> None:
+        """Call this before the bytes are taken."""
+        self.left -= count
+        if self.left < 0:
+            raise Refused(f"it would grow to more than {MAX_EXPANSION} times its size in memory")
