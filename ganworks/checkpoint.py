@@ -17,7 +17,7 @@ import struct
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -92,7 +92,7 @@ def read_header(source: Source, kind: str | None = None) -> Header:
         name = f"{path.parent.name}/{path.name}" if path.parent.name else path.name
         try:
             with path.open("rb") as file:
-                header = _parse(file, os.fstat(file.fileno()).st_size, name)
+                header = parse_header(file, os.fstat(file.fileno()).st_size, name)
         except OSError as error:
             raise CheckpointError(
                 f"The file {name} cannot be opened: {error.strerror or error}. Check that it is there."
@@ -100,7 +100,7 @@ def read_header(source: Source, kind: str | None = None) -> Header:
     else:
         size = source.seek(0, io.SEEK_END)
         source.seek(0)
-        header = _parse(source, size, "that was given")
+        header = parse_header(source, size, "that was given")
     if kind is not None and header.kind != kind:
         raise CheckpointError(
             f"The file {header.name} holds {KINDS[header.kind]}, and {KINDS[kind]} is needed here. "
@@ -109,7 +109,8 @@ def read_header(source: Source, kind: str | None = None) -> Header:
     return header
 
 
-def _parse(file: BinaryIO, size: int, name: str) -> Header:
+def parse_header(file: BinaryIO, size: int, name: str) -> Header:
+    """The header at the start of a file of `size` bytes, checked. `name` is what to call the file in sentences."""
     if size < 8:
         raise damaged(name, "it is too short to hold anything")
     (length,) = struct.unpack("<Q", file.read(8))
@@ -264,7 +265,11 @@ def write_stream(
 
 @contextmanager
 def draft_of(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes the place of `path` once the block is left without an error, and else disappears."""
+    """
+    A file that takes the place of `path` once the block is left without an error, and else disappears, with the
+    folder if that was made for it.
+    """
+    new_folder = not path.parent.exists()
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(descriptor)
@@ -277,6 +282,9 @@ def draft_of(path: Path) -> Iterator[BinaryIO]:
         os.replace(draft, path)
     except BaseException:
         Path(draft).unlink(missing_ok=True)
+        if new_folder:
+            with suppress(OSError):
+                path.parent.rmdir()
         raise
 
 

@@ -19,7 +19,7 @@ from ganworks import checkpoint
 from ganworks.errors import CheckpointError
 from ganworks.importing import sandbox
 from ganworks.importing.catalogue import catalogue_entry
-from ganworks.importing.refusal import MAX_SOURCE_BYTES, MIB, UNKNOWN, Refused
+from ganworks.importing.refusal import MAX_SOURCE_BYTES, MIB, UNKNOWN, Refused, refused
 from ganworks.importing.report import REPORT_FILE, ImportReport
 
 __all__ = ["ImportReport", "find_imported", "import_checkpoint"]
@@ -109,7 +109,5 @@ def _check(draft: Path, name: str) -> None:
         header = replace(checkpoint.read_header(draft, "generator"), name=name)
         architectures.build(header, read_generator_info(draft))
     except CheckpointError as error:
-        reason = str(error).partition("cannot be used: ")[2].removesuffix(" Replace it with a good copy.")
-        raise Refused(
-            f"its generator is not one of the published ones ({reason.rstrip('.')})", UNKNOWN
-        ) from error
+        reason = refused(error).reason
+        raise Refused(f"its generator is not one of the published ones ({reason})", UNKNOWN) from error

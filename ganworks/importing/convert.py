@@ -68,12 +68,13 @@ def _texts(words: dict[str, Any], meta: dict[str, Any]) -> dict[str, Any]:
     given, known = words["given"], words["known"]
     if known is None or any(known[key] != meta[key] for key in ("architecture", "resolution")):
         known = {}
-    classes, c_dim = given["classes"], meta["c_dim"]
+    classes, c_dim = given["classes"] or meta.get("classes") or [], meta["c_dim"]
     if classes and len(classes) != c_dim:
         advice = f"Name {c_dim}, or none." if c_dim else "Name none."
         raise Refused(f"{len(classes)} classes were named, and its generator has {c_dim}", advice)
-    texts = {key: known.get(key, "") if given[key] is None else given[key] for key in TEXTS}
-    return {**texts, "classes": classes, "crop": known.get("crop"), "source_name": words["name"]}
+    texts = {key: known.get(key) or meta.get(key, "") if given[key] is None else given[key] for key in TEXTS}
+    crop = known.get("crop") or meta.get("crop")
+    return {**texts, "classes": classes, "crop": crop, "source_name": words["name"]}
 
 
 def _summary(found: Found, meta: dict[str, Any], source_bytes: int) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from ganworks.importing.refusal import MAX_DEPTH, MAX_TENSORS, UNKNOWN, Budget, 
 from ganworks.importing.tensors import Weights, weights
 
 SQRT_2 = 2**0.5
-DEFAULT_LR_MULTIPLIER = 0.01
 
 
 @dataclass(frozen=True)
@@ -93,6 +92,14 @@ def check_mapping(mapping: Node) -> float:
     if "embed" in mapping.children:
         _check_linear(mapping.children["embed"], "linear", 1)
     return multiplier
+
+
+def block_sizes(synthesis: Node) -> int:
+    """The largest resolution that has a block."""
+    numbers = [name[1:] for name in synthesis.children if name[:1] == "b" and name[1:].isdecimal()]
+    if not numbers or len(numbers) != len(synthesis.children) or max(map(len, numbers)) > 4:
+        raise Refused("its generator is of an architecture that is not known here", UNKNOWN)
+    return max(map(int, numbers))
 
 
 def check_affines(root: Node) -> None:

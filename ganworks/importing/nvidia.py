@@ -6,14 +6,14 @@ from ganworks.importing import modules, tensors
 from ganworks.importing.found import Found, check_colors, mapping_sizes, number, resolutions, unusual, whole
 from ganworks.importing.modules import Node
 from ganworks.importing.records import Array
-from ganworks.importing.refusal import UNKNOWN, Budget, Refused
+from ganworks.importing.refusal import Budget
 from ganworks.importing.tensors import constant
 
 
 def read_stylegan2(root: Node) -> Found:
     """A StyleGAN2 of any of the three architectures."""
     mapping, synthesis = root.child("mapping"), root.child("synthesis")
-    sizes = resolutions(_largest(synthesis))
+    sizes = resolutions(modules.block_sizes(synthesis))
     blocks = [synthesis.child(f"b{r}") for r in sizes]
     multiplier = modules.check_mapping(mapping)
     modules.check_affines(root)
@@ -44,14 +44,6 @@ def read_stylegan2(root: Node) -> Found:
         **mapping_sizes(found),
     }
     return Found("StyleGAN2-ADA", meta, found, ignored)
-
-
-def _largest(synthesis: Node) -> int:
-    """The largest resolution that has a block."""
-    numbers = [name[1:] for name in synthesis.children if name[:1] == "b" and name[1:].isdecimal()]
-    if not numbers or len(numbers) != len(synthesis.children) or max(map(len, numbers)) > 4:
-        raise Refused("its generator is of an architecture that is not known here", UNKNOWN)
-    return max(map(int, numbers))
 
 
 def _architecture(blocks: list[Node]) -> str:

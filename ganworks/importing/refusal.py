@@ -28,6 +28,12 @@ class Refused(Exception):
         return CheckpointError(f"The file {name} cannot be imported: {self.reason}. {self.advice}")
 
 
+def refused(error: CheckpointError) -> Refused:
+    """The refusal of a file in the engine's own format, from the sentences with which the engine refuses it."""
+    reason = str(error).partition("cannot be used: ")[2].removesuffix(". Replace it with a good copy.")
+    return Refused(reason or "it is not a generator of a version that is known here")
+
+
 class Budget:
     """The bytes that may still be taken for what a file holds."""
 

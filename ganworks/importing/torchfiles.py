@@ -51,6 +51,13 @@ class ZippedStorages(DeclaredStorages):
         return storage
 
 
+class TorchVocabulary(Vocabulary):
+    """The names of a checkpoint, in which torch may have kept storages in byte strings."""
+
+    def stored(self, data: Bytes) -> Storage:
+        return storage_in_bytes(data, self.budget)
+
+
 class Plain(Vocabulary):
     """For the small pickles before the numbers: the classes of storages, and no other name."""
 
@@ -65,7 +72,7 @@ def read_zip(data: memoryview, budget: Budget) -> tuple[object, Vocabulary]:
     archive = Archive(data)
     if "byteorder" in archive.names and bytes(archive.member("byteorder")) != b"little":
         raise Refused("it was written on a machine with another order of bytes")
-    vocabulary = Vocabulary(budget, ZippedStorages(archive))
+    vocabulary = TorchVocabulary(budget, ZippedStorages(archive))
     pickle = archive.member("data.pkl")
     machine = Machine(pickle, vocabulary, budget)
     found = machine.run()
@@ -77,7 +84,7 @@ def read_zip(data: memoryview, budget: Budget) -> tuple[object, Vocabulary]:
 def read_legacy(data: memoryview, budget: Budget) -> tuple[object, Vocabulary]:
     """The object that torch.save wrote before torch 1.6."""
     storages = DeclaredStorages()
-    vocabulary = Vocabulary(budget, storages)
+    vocabulary = TorchVocabulary(budget, storages)
     found, end = _read_stream(data, vocabulary, storages, budget, MAX_OPCODES)
     if end != len(data):
         raise Refused("there is something behind the numbers in it")

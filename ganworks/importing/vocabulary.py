@@ -57,7 +57,7 @@ class Vocabulary:
 
     def restored(self, target: object, state: object) -> None:
         if isinstance(target, Network):
-            _restore_network(target, state)
+            _restore_network(self, target, state)
         elif isinstance(target, Array):
             _restore_array(target, state)
         elif isinstance(target, DType):
@@ -82,6 +82,16 @@ class Vocabulary:
         if code is None or not isinstance(number, str) or type(count) is not int or count < 0:
             raise Refused("a storage in it is malformed")
         return self.storages.find(number, code, count)
+
+    def count_source(self, source: object) -> None:
+        """Remember how long a text of source is that came with a module; the same text counts once."""
+        if isinstance(source, str | Text) and id(source) not in self.source_bytes:
+            size = len(source.utf8) if isinstance(source, Text) else len(source.encode("utf-8", "replace"))
+            self.source_bytes[id(source)] = size
+
+    def stored(self, data: Bytes) -> Storage:
+        """A storage in a byte string. Nothing may be nested deeper than that."""
+        raise Refused("it has a pickle within a pickle within a pickle")
 
 
 def storage_code(full_name: str) -> str | None:
@@ -205,11 +215,9 @@ def _parameter(vocabulary: Vocabulary, arguments: Arguments) -> object:
 
 def _storage(vocabulary: Vocabulary, arguments: Arguments) -> object:
     """A storage that was written into a byte string by torch.save."""
-    from ganworks.importing.torchfiles import storage_in_bytes
-
     if len(arguments) != 1 or not isinstance(arguments[0], Bytes):
         raise Refused("a storage in it is malformed")
-    return storage_in_bytes(arguments[0], vocabulary.budget)
+    return vocabulary.stored(arguments[0])
 
 
 def _module(vocabulary: Vocabulary, arguments: Arguments) -> object:
@@ -220,8 +228,7 @@ def _module(vocabulary: Vocabulary, arguments: Arguments) -> object:
     class_name, state, source = found.get("class_name"), found.get("state"), found.get("module_src")
     if not isinstance(class_name, str) or type(state) is not dict or not isinstance(source, str | Text):
         raise Refused("a module in it is not of the form that is known")
-    size = len(source.utf8) if isinstance(source, Text) else len(source.encode("utf-8", "replace"))
-    vocabulary.source_bytes[id(source)] = size
+    vocabulary.count_source(source)
     return Module(class_name, state, source)
 
 
@@ -231,10 +238,11 @@ def _network(vocabulary: Vocabulary, arguments: Arguments) -> object:
     return Network()
 
 
-def _restore_network(target: Network, state: object) -> None:
+def _restore_network(vocabulary: Vocabulary, target: Network, state: object) -> None:
     if target.state or type(state) is not dict:
         raise Refused("a network in it is malformed")
     target.state = state
+    vocabulary.count_source(state.get("build_module_src"))
 
 
 def _stub(name: str) -> Callable[[Vocabulary, Arguments], object]:

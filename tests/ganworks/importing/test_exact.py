@@ -1,5 +1,6 @@
 """Every vector, written as the public tools write it and imported, draws what the reference implementation drew."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,26 +10,38 @@ import torch
 import ganworks
 from ganworks.generator import Generator, open_generator
 
-from .writer import pickled, reference, snapshot
+from .support import imported
+from .writer import Call, Name, average, generator, legacy, pickled, reference, rosinality, snapshot, zipped
 
 STYLEGAN2 = ("skip", "cond", "orig", "resnet")
 STYLEGAN3 = ("sg3t", "sg3r")
 PROTOCOLS = (2, 3, 4, 5)
+NAMESPACE = Call(Name("argparse", "Namespace"), (), state={"path": "x"}, new=True)
+# The vector "skip" in the other containers and layouts.
+OTHERS: dict[str, Callable[[], bytes]] = {
+    "PTI in a zip archive": lambda: zipped(generator("skip")),
+    "PTI as of old": lambda: legacy(generator("skip")),
+    "rosinality": lambda: zipped(
+        {"g_ema": rosinality(), "latent_avg": average(), "d": {}, "args": NAMESPACE}
+    ),
+    "rosinality as of old": lambda: legacy({"g_ema": rosinality(), "latent_avg": average()}),
+    "e4e": lambda: zipped(
+        {"state_dict": e4e_state(), "latent_avg": average().repeat(8, 1), "opts": {"lr": 0.1}}
+    ),
+}
 
 
-def imported(folder: Path, data: bytes, name: str = "file.pkl") -> Generator:
-    """The generator of a checkpoint, through a file and the child process."""
-    source, target = folder / name, folder / "model" / "generator.safetensors"
-    source.write_bytes(data)
-    ganworks.import_checkpoint(source, target)
-    return open_generator(target)
+def e4e_state() -> dict[str, torch.Tensor]:
+    decoder = {f"decoder.{key}": value for key, value in rosinality().items()}
+    return {"encoder.input.0.weight": torch.zeros(2), "encoder.count": torch.tensor(3), **decoder}
 
 
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Generator]:
-    """The generators of all vectors, imported once."""
-    names = (*STYLEGAN2, *STYLEGAN3)
-    return {name: imported(tmp_path_factory.mktemp(name), pickled(snapshot(name))) for name in names}
+    """The generators of all vectors and layouts, imported once."""
+    files = {name: pickled(snapshot(name)) for name in (*STYLEGAN2, *STYLEGAN3, "tf", "alis")}
+    files |= {name: make() for name, make in OTHERS.items()}
+    return {name: imported(tmp_path_factory.mktemp("file"), data) for name, data in files.items()}
 
 
 def assert_same_picture(drawn: torch.Tensor, wanted: torch.Tensor) -> None:
@@ -36,9 +49,9 @@ def assert_same_picture(drawn: torch.Tensor, wanted: torch.Tensor) -> None:
     assert (drawn - wanted).abs().max() <= 1e-4 * wanted.abs().max()
 
 
-@pytest.mark.parametrize("name", [*STYLEGAN2, *STYLEGAN3])
+@pytest.mark.parametrize("name", [*STYLEGAN2, *STYLEGAN3, *OTHERS])
 def test_mapping_agrees_within_a_hundred_thousandth(opened: dict[str, Generator], name: str) -> None:
-    generator, wanted = opened[name], reference(name)
+    generator, wanted = opened[name], reference("skip" if name in OTHERS else name)
     c = wanted["c"] if generator.c_dim else None
     for key, psi, cutoff in (("psi10", 1.0, None), ("psi07", 0.7, None), ("psi07_cut4", 0.7, 4)):
         if f"ws_{key}" in wanted:
@@ -46,9 +59,9 @@ def test_mapping_agrees_within_a_hundred_thousandth(opened: dict[str, Generator]
             torch.testing.assert_close(found, wanted[f"ws_{key}"], rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", STYLEGAN2)
+@pytest.mark.parametrize("name", [*STYLEGAN2, *OTHERS])
 def test_stylegan2_draws_the_reference_pictures(opened: dict[str, Generator], name: str) -> None:
-    generator, wanted = opened[name], reference(name)
+    generator, wanted = opened[name], reference("skip" if name in OTHERS else name)
     for picture, ws, mode in (
         ("img_const_psi10", "ws_psi10", "const"),
         ("img_const_psi07", "ws_psi07", "const"),
@@ -67,9 +80,26 @@ def test_stylegan3_draws_the_reference_pictures(opened: dict[str, Generator], na
     assert_same_picture(moved, wanted["img_psi10_transformed"])
 
 
-@pytest.mark.parametrize("name", STYLEGAN2)
+def test_a_tensorflow_generator_agrees_with_the_reference(opened: dict[str, Generator]) -> None:
+    generator, wanted = opened["tf"], reference("tf")
+    for key, psi in (("psi10", 1.0), ("psi05", 0.5)):
+        ws = generator.mapping(wanted["z"], truncation_psi=psi)
+        torch.testing.assert_close(ws, wanted[f"ws_{key}"], rtol=0, atol=1e-5)
+        assert_same_picture(generator.synthesis(wanted[f"ws_{key}"]), wanted[f"img_const_{key}"])
+
+
+def test_an_alis_agrees_with_the_reference(opened: dict[str, Generator]) -> None:
+    generator, wanted = opened["alis"], reference("alis")
+    torch.testing.assert_close(generator.mapping(wanted["zs"]), wanted["ws"], rtol=0, atol=1e-5)
+    assert_same_picture(generator.panorama(wanted["ws"], 256)[0], wanted["panorama"])
+    for border, frame in zip(wanted["left_borders"].tolist(), wanted["imgs_none"], strict=True):
+        drawn = generator.panorama(wanted["ws"][:3], 32, left=border * 16)[0]
+        assert_same_picture(drawn, frame)
+
+
+@pytest.mark.parametrize("name", [*STYLEGAN2, *OTHERS])
 def test_gradients_agree_within_a_ten_thousandth(opened: dict[str, Generator], name: str) -> None:
-    generator, wanted = opened[name], reference(name)
+    generator, wanted = opened[name], reference("skip" if name in OTHERS else name)
     w = wanted["ws_psi10"][:1, :1].clone().requires_grad_()
     generator.network.draw(w.repeat(1, generator.num_ws, 1)).square().mean().backward()
     assert w.grad is not None
@@ -85,7 +115,7 @@ def test_seeds_give_the_latents_of_the_public_tools(opened: dict[str, Generator]
 
 @pytest.mark.parametrize("old", [False, True])
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-@pytest.mark.parametrize("name", ["cond", "sg3r"])
+@pytest.mark.parametrize("name", ["cond", "sg3r", "tf", "alis"])
 def test_all_protocols_and_both_generations_of_numpy_give_the_same_weights(
     opened: dict[str, Generator], tmp_path: Path, name: str, protocol: int, old: bool
 ) -> None:
@@ -93,3 +123,11 @@ def test_all_protocols_and_both_generations_of_numpy_give_the_same_weights(
     wanted = opened[name].network.state_dict()
     assert found.keys() == wanted.keys()
     assert all(torch.equal(found[key], wanted[key]) for key in wanted)
+
+
+def test_a_generator_of_pixellift_is_imported_as_it_is(opened: dict[str, Generator], tmp_path: Path) -> None:
+    first = opened["cond"].info.path
+    report = ganworks.import_checkpoint(first, tmp_path / "again" / "generator.safetensors", label="Again")
+    assert (report.format, report.label, report.c_dim) == ("PixelLift", "Again", 4)
+    found = open_generator(tmp_path / "again").network.state_dict()
+    assert all(torch.equal(value, found[key]) for key, value in opened["cond"].network.state_dict().items())

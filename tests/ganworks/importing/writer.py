@@ -313,3 +313,53 @@ def reference(name: str) -> dict[str, torch.Tensor]:
     """What the reference implementation computed."""
     _, arrays = vector(name)
     return {key[4:]: torch.from_numpy(value) for key, value in arrays.items() if key.startswith("ref/")}
+
+
+def weights_of(found: Call, prefix: str = "") -> dict[str, torch.Tensor]:
+    """The tensors of a module by their public names."""
+    state = state_of(found)
+    own = {**state["_parameters"], **state["_buffers"]}
+    tensors = {prefix + name: value for name, value in own.items() if value is not None}
+    for name, part in state["_modules"].items():
+        if part is not None:
+            tensors |= weights_of(part, f"{prefix}{name}.")
+    return tensors
+
+
+def rosinality(name: str = "skip") -> dict[str, torch.Tensor]:
+    """The weights of a vector under the names that rosinality's code has for them, with its filters."""
+    weights = weights_of(generator(name))
+    sizes = [4, 8, 16, 32]
+    layers = [(r, part) for r in sizes for part in (("conv1",) if r == 4 else ("conv0", "conv1"))]
+    found: dict[str, torch.Tensor] = {"input.input": weights["synthesis.b4.const"][None]}
+    for number in range(2):
+        for part in ("weight", "bias"):
+            found[f"style.{number + 1}.{part}"] = weights[f"mapping.fc{number}.{part}"]
+    for number, (r, part) in enumerate(layers):
+        here, there = f"synthesis.b{r}.{part}", "conv1" if number == 0 else f"convs.{number - 1}"
+        found |= modulated(weights, here, there)
+        found[f"{there}.noise.weight"] = weights[f"{here}.noise_strength"].reshape(1)
+        found[f"{there}.activate.bias"] = weights[f"{here}.bias"]
+        found[f"noises.noise_{number}"] = weights[f"{here}.noise_const"][None, None]
+        if part == "conv0":
+            found[f"{there}.conv.blur.kernel"] = weights[f"{here}.resample_filter"] * 4
+    for number, r in enumerate(sizes):
+        here, there = f"synthesis.b{r}.torgb", "to_rgb1" if number == 0 else f"to_rgbs.{number - 1}"
+        found |= modulated(weights, here, there)
+        found[f"{there}.bias"] = weights[f"{here}.bias"].reshape(1, 3, 1, 1)
+        if number:
+            found[f"{there}.upsample.kernel"] = weights["synthesis.b4.resample_filter"] * 4
+    return {key: value.detach().clone() for key, value in found.items()}
+
+
+def modulated(weights: dict[str, torch.Tensor], here: str, there: str) -> dict[str, torch.Tensor]:
+    return {
+        f"{there}.conv.weight": weights[f"{here}.weight"][None],
+        f"{there}.conv.modulation.weight": weights[f"{here}.affine.weight"],
+        f"{there}.conv.modulation.bias": weights[f"{here}.affine.bias"],
+    }
+
+
+def average(name: str = "skip") -> torch.Tensor:
+    """The mean of w of a vector."""
+    return weights_of(generator(name))["mapping.w_avg"].clone()
