@@ -19,6 +19,7 @@ from gallery.png import read_recipe
 from gallery.services import create_upload, open_image
 from tests.conftest import ClientOf
 from tests.transforms.conftest import Run, photo
+from tests.transforms.kinds import CLASSES, SIDE_PX, drawn, make_kinds, saved_by
 from tests.transforms.test_sockets import hear, listening
 from transforms import previews, services
 from transforms.engine import FileSource, SeedSource, engine
@@ -28,50 +29,12 @@ from transforms.params import Edit, Look, Move
 from transforms.recipes import Recipe
 from transforms.worker import run_one
 
-SIDE_PX = 32
 TILE_PX = SIDE_PX // 2
-CLASSES = ["tabby <cat>", "dog", "owl"]
 
 
 @pytest.fixture(scope="session")
 def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four generators with random weights: "kinds" has classes, "places" scrolls, "shifts" moves, "wide" is cropped."""
-    import torch
-
-    import ganworks
-    from ganworks.generator import open_generator, save_generator
-    from ganworks.networks import alis, stylegan2, stylegan3
-
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("kinds")
-    sizes: dict[str, int] = {"channel_base": 256, "channel_max": 16}
-    plan = stylegan3.standard_description(SIDE_PX, channel_base=256, channel_max=8)
-    networks: dict[str, tuple[torch.nn.Module, dict[str, Any]]] = {
-        "kinds": (stylegan2.Generator(16, 32, SIDE_PX, c_dim=3, num_layers=2, **sizes), {"classes": CLASSES}),
-        "places": (alis.Generator(16, 32, SIDE_PX, **sizes), {}),
-        "shifts": (stylegan3.Generator(16, 32, plan), {}),
-        "wide": (stylegan2.Generator(16, 32, SIDE_PX, num_layers=2, **sizes), {"crop": [0, 4, 32, 28]}),
-    }
-    for name, (network, meta) in networks.items():
-        path = folder / name / "generator.safetensors"
-        save_generator(network, path, label=name.title(), **meta)
-        generator = open_generator(path)
-        ganworks.principal_components(generator, 500, count=4).save(path.with_name("components.safetensors"))
-        ganworks.closed_form_factors(generator, 6, 500).save(path.with_name("factors.safetensors"))
-    return folder
-
-
-def drawn(alice: User, generator: str, **wish: Any) -> Image:
-    job = services.request_random(alice, generator=generator, count=1, seed=5, **wish)
-    run_one(job.pk)
-    return Image.objects.get(pk=job.result["images"][0])
-
-
-def saved_by(job: Job) -> SavedImage:
-    assert run_one(job.pk)
-    job = Job.objects.get(pk=job.pk)
-    assert job.state == State.SUCCEEDED, job.error
-    return SavedImage.objects.get(pk=job.result["saved_image"])
+    return make_kinds(tmp_path_factory.mktemp("kinds"))
 
 
 def pixels(picture: Any) -> Any:
