@@ -10,7 +10,8 @@ from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_safe
 
 from gallery.models import Image, Projection, SavedImage, Status
-from transforms.engine import engine
+from transforms.classes import class_labels
+from transforms.engine import GeneratorInfo, engine
 from transforms.errors import GeneratorMissing
 from transforms.forms import ProjectForm
 from transforms.models import Job, Operation, State
@@ -32,7 +33,7 @@ def edit(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     state = _state(image, job, again="again" in request.GET)
     context: dict[str, Any] = {"image": image, "state": state}
     if state == "projecting" and job is not None:
-        context |= {"job": jobs_as_data([job])[0], "crop": job.params.get("crop")}
+        context |= {"job": jobs_as_data([job])[0], "crop": job.params.get("crop"), "frame": _frame_in(job)}
     elif state == "crop":
         context |= _crop_context(image, jobs)
     elif state == "editing":
@@ -66,6 +67,14 @@ def _state(image: Image, job: Job | None, *, again: bool) -> PageState:
     return "crop" if again or image.projection is None else "editing"
 
 
+def _frame_in(job: Job) -> list[float] | None:
+    """What the generator of a projection keeps of the square."""
+    try:
+        return _frame_of(engine().generator(job.params["generator"]))
+    except GeneratorMissing:
+        return None
+
+
 def _crop_context(image: Image, jobs: Any) -> dict[str, Any]:
     last = jobs.defer("preview").first()
     return {
@@ -77,15 +86,48 @@ def _crop_context(image: Image, jobs: Any) -> dict[str, Any]:
 
 
 def _editing_context(image: Image, saved: SavedImage | None) -> dict[str, Any]:
+    generator = _generator_of(image)
+    random = image.source == Image.Source.RANDOM
+    classes = class_labels(generator.c_dim, generator.classes) if generator and random else []
+    width, height = generator.picture_size if generator else (image.width, image.height)
     config = {
         "image": str(image.pk),
         "source": image.source,
         "name": image.name,
-        "truncation": image.truncation_psi if image.source == Image.Source.RANDOM else None,
+        "width": width,
+        "height": height,
+        "scrolls": generator is not None and generator.scrolls,
+        "truncation": image.truncation_psi if random else None,
+        "class_index": image.class_index or 0 if classes else None,
         "crop": image.crop,
+        "frame": _frame_of(generator),
         "saved": str(saved.pk) if saved else None,
+        "left": saved.recipe.get("panorama", {}).get("left", 0) if saved else 0,
     }
-    return {"config": config, "saved": saved, "earlier": _earlier_projection(image, saved)}
+    return {
+        "config": config,
+        "generator": generator,
+        "classes": classes,
+        "class_name": classes[image.class_index or 0] if classes else "",
+        "saved": saved,
+        "earlier": _earlier_projection(image, saved),
+    }
+
+
+def _generator_of(image: Image) -> GeneratorInfo | None:
+    """What draws the picture in the editor: of an upload, the generator in which it was found."""
+    sha256 = image.projection.generator_sha256 if image.projection else image.generator_sha256
+    try:
+        return engine().generator_by_sha256(sha256)
+    except GeneratorMissing:
+        return None  # the socket says so
+
+
+def _frame_of(generator: GeneratorInfo | None) -> list[float] | None:
+    """What the generator keeps of its squares: left, top, right and bottom, as parts of the side."""
+    if generator is None or generator.crop is None:
+        return None
+    return [edge / generator.resolution for edge in generator.crop]
 
 
 def _saved(request: HttpRequest, image: Image) -> SavedImage | None:

@@ -20,6 +20,7 @@ import ganworks
 from ganworks.errors import GanworksError as EngineError
 from ganworks.errors import InvalidInput
 from ganworks.errors import Stopped as EngineStopped
+from ganworks.info import GeneratorInfo
 from transforms.errors import GeneratorMissing, InvalidParams
 from transforms.params import DEFAULT_TRUNCATION_PSI, STILL, Edit, Look, Move
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image as Picture
     from torch import Tensor
 
-    from ganworks import Basis, Generator, GeneratorInfo, UpscalerInfo
+    from ganworks import Basis, Generator, UpscalerInfo
 
 __all__ = [
     "Engine",
@@ -35,6 +36,7 @@ __all__ = [
     "EngineStopped",
     "FileSource",
     "Found",
+    "GeneratorInfo",
     "SeedSource",
     "engine",
 ]

@@ -1,5 +1,5 @@
 // The editor's line to the engine: one render in flight, the newest request waits, all others are forgotten.
-// PixelLift.Preview is an EventTarget; it fires: ready, unavailable, frame, series, export, refused, state.
+// PixelLift.Preview is an EventTarget; it fires: ready, unavailable, asked, frame, tile, series, export, refused, state.
 (() => {
   const REST_MS = 160;
   const ANSWER_WITHIN_MS = 20_000;
@@ -8,6 +8,7 @@
   const FRAME = 1;
   const SERIES = 2;
   const EXPORT = 3;
+  const PANORAMA = 4;
   const HEADER_BYTES = 8;
   const SIGNED_OUT = 4401;
   const NOT_YOURS = 4404;
@@ -17,8 +18,8 @@
     #socket = null;
     #seq = 0;
     #shown = 0;
-    #inFlight = null; // {seq, sent, exact}
-    #wanted = null; // what to draw next
+    #inFlight = null; // {seq, sent, exact, left}: left counts the frames that are still to come
+    #wanted = null; // what to draw next: {request, exact}
     #latest = null; // what was asked for last: drawn again, exactly, when the hand rests
     #ready = false;
     #restTimer = 0;
@@ -26,6 +27,9 @@
     #reconnectTimer = 0;
     #delay = FIRST_DELAY_MS;
     #closed = false;
+
+    /** The message for a request; null if there is nothing to draw. A panorama puts its own in place. */
+    shape = (request, exact) => ({ type: "render", ...request, exact });
 
     constructor(path) {
       super();
@@ -59,10 +63,10 @@
       });
     }
 
-    /** Draw this: {edits, noise_mode, truncation_psi?}. Sent at once if nothing is in flight, else when that has landed. */
+    /** Draw this: {edits, noise_mode, ...}. Sent at once if nothing is in flight, else when that has landed. */
     render(request) {
       this.#latest = request;
-      this.#wanted = { ...request, exact: false };
+      this.#wanted = { request, exact: false };
       this.#pump();
       clearTimeout(this.#restTimer);
       this.#restTimer = setTimeout(() => this.settle(), REST_MS);
@@ -72,7 +76,7 @@
     settle() {
       clearTimeout(this.#restTimer);
       if (!this.#latest) return;
-      this.#wanted = { ...this.#latest, exact: true };
+      this.#wanted = { request: this.#latest, exact: true };
       this.#pump();
     }
 
@@ -89,11 +93,24 @@
     }
 
     #pump() {
-      if (!this.#ready || this.#inFlight || !this.#wanted) return;
-      const wanted = this.#wanted;
+      if (!this.#ready || !this.#wanted || (this.#inFlight && !this.#givesWay())) return;
+      const { request, exact } = this.#wanted;
       this.#wanted = null;
-      const seq = this.#send({ type: "render", ...wanted });
-      if (seq) this.#inFlight = { seq, sent: performance.now(), exact: wanted.exact };
+      const message = this.shape(request, exact);
+      if (!message) return;
+      const seq = this.#send(message);
+      if (!seq) return;
+      this.#inFlight = { seq, sent: performance.now(), exact, left: message.tiles?.length || 1 };
+      this.#fire("asked", { seq, message });
+      this.#expectAnswer();
+    }
+
+    /** Many exact tiles are in flight, and the hand moves again: the server drops them for what comes next. */
+    #givesWay() {
+      return this.#inFlight.exact && !this.#wanted.exact && this.#inFlight.left > 1;
+    }
+
+    #expectAnswer() {
       clearTimeout(this.#answerTimer);
       this.#answerTimer = setTimeout(() => this.#socket?.close(), ANSWER_WITHIN_MS);
     }
@@ -116,7 +133,7 @@
         this.#delay = FIRST_DELAY_MS;
         this.#tell("connected");
         this.#fire("ready", message);
-        if (this.#latest && !this.#wanted) this.#wanted = { ...this.#latest, exact: true };
+        if (this.#latest && !this.#wanted) this.#wanted = { request: this.#latest, exact: true };
         this.#pump();
       } else if (message.type === "unavailable") {
         this.#fire("unavailable", message);
@@ -135,6 +152,7 @@
       const exact = Boolean(view.getUint8(7) & 1);
       const blob = new Blob([new Uint8Array(buffer, HEADER_BYTES)]);
       if (kind === FRAME) this.#frame(seq, exact, blob);
+      else if (kind === PANORAMA) this.#tile(seq, index, exact, blob);
       else if (kind === SERIES) this.#fire("series", { seq, index, total, blob });
       else if (kind === EXPORT) this.#fire("export", { seq, blob });
     }
@@ -152,6 +170,18 @@
       if (seq <= this.#shown) return;
       this.#shown = seq;
       this.#fire("frame", { seq, exact, bitmap, milliseconds: asked ? performance.now() - asked.sent : null });
+    }
+
+    async #tile(seq, tile, exact, blob) {
+      const asked = this.#inFlight?.seq === seq ? this.#inFlight : null;
+      const milliseconds = asked ? performance.now() - asked.sent : null;
+      if (asked) {
+        asked.left -= 1;
+        if (asked.left > 0) this.#expectAnswer();
+        else this.#landed();
+      }
+      const bitmap = await createImageBitmap(blob).catch(() => null);
+      if (bitmap) this.#fire("tile", { seq, tile, exact, bitmap, milliseconds });
     }
 
     #landed() {

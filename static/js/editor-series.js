@@ -22,8 +22,8 @@
     panel.open = true;
     if (Object.values(inputs).some((input) => !input.reportValidity())) return;
     const { from, to, steps } = numbers();
-    const { component, start: first, end } = row;
-    const seq = editor.preview.series({ ...editor.request(), component, start: first, end, from, to, steps });
+    const { basis, component, start: first, end } = row;
+    const seq = editor.preview.series({ ...editor.request(), basis, component, start: first, end, from, to, steps });
     if (!seq) return tell("The series cannot be drawn while the connection is lost. Try again in a moment.");
     asked = { seq, row, strengths: strengthsOf({ from, to, steps }), label: editor.label(row) };
     build();

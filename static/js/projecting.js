@@ -15,9 +15,14 @@
   if (target && source) {
     const draw = () => {
       const crop = JSON.parse(document.getElementById("crop-data").textContent);
+      // What the generator keeps of the square: left, top, right and bottom, as parts of its side.
+      const [left, top, right, bottom] = JSON.parse(document.getElementById("frame-data").textContent) || [0, 0, 1, 1];
       const size = crop ? crop.size : Math.min(source.naturalWidth, source.naturalHeight);
-      target.width = target.height = Math.min(size, 768);
-      target.getContext("2d").drawImage(source, crop ? crop.x : 0, crop ? crop.y : 0, size, size, 0, 0, target.width, target.height);
+      const [width, height] = [size * (right - left), size * (bottom - top)];
+      const scale = Math.min(1, 768 / Math.max(width, height));
+      target.width = Math.round(width * scale);
+      target.height = Math.round(height * scale);
+      target.getContext("2d").drawImage(source, (crop?.x || 0) + left * size, (crop?.y || 0) + top * size, width, height, 0, 0, target.width, target.height);
       target.hidden = false;
       source.hidden = true;
     };
