@@ -254,6 +254,9 @@ FILE_UPLOAD_HANDLERS = [
     "django.core.files.uploadhandler.MemoryFileUploadHandler",
     "django.core.files.uploadhandler.TemporaryFileUploadHandler",
 ]
+# A checkpoint comes in slices, each a request of its own; unfinished uploads together may be twice as large as one.
+CHECKPOINT_MAX_BYTES = env.whole("CHECKPOINT_MAX_MEBIBYTES", 2048, minimum=1) * env.MEBIBYTE
+CHECKPOINT_STALE_SECONDS = 24 * 3600
 # One request may carry several pictures; what is longer is refused before Django sees it.
 REQUEST_MAX_BYTES = max(3 * UPLOAD_MAX_BYTES, 64 * env.MEBIBYTE)
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2 * env.MEBIBYTE
@@ -332,6 +335,7 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
     "SCHEMA_PATH_PREFIX": r"/api/v1",
+    "ENUM_NAME_OVERRIDES": {"StatusEnum": "gallery.models.Status"},
 }
 
 # --- Engine --------------------------------------------------------------------------------------------------------

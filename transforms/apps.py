@@ -3,4 +3,4 @@ from django.apps import AppConfig
 
 class TransformsConfig(AppConfig):
     name = "transforms"
-    verbose_name = "Jobs"
+    verbose_name = "Jobs and generators"

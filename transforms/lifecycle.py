@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Case, F, Q, Value, When
 
 from gallery.models import Image, ImageQuerySet, SavedImage, Status
+from transforms import slices
 from transforms.events import publish_on_commit
-from transforms.models import Job, JobQuerySet, Operation, State
+from transforms.models import CheckpointImport, ImportState, Job, JobQuerySet, Operation, State
 
 
 def begin(job: Job) -> None:
@@ -78,6 +80,8 @@ def _mark(job: Job, status: Status) -> None:
         Image.objects.filter(jobs=job).update(status_process=status)
     elif job.operation == Operation.UPSCALE:
         SavedImage.objects.filter(jobs=job).update(status_superresolution=status)
+    elif job.operation == Operation.DIRECTIONS:
+        CheckpointImport.objects.filter(jobs=job).update(status_directions=status)
 
 
 def _settle(job: Job, state: State) -> None:
@@ -94,6 +98,17 @@ def _settle(job: Job, state: State) -> None:
     elif job.operation == Operation.UPSCALE:
         kept = When(~Q(upscaled_file=""), then=Value(Status.DONE))
         SavedImage.objects.filter(jobs=job).update(status_superresolution=Case(kept, default=ended))
+    elif job.operation == Operation.DIRECTIONS:
+        CheckpointImport.objects.filter(jobs=job).update(status_directions=ended)
+    elif job.operation == Operation.IMPORT:
+        _end_import(job, ImportState.FAILED if state == State.FAILED else ImportState.CANCELED)
+
+
+def _end_import(job: Job, state: ImportState) -> None:
+    """The uploaded file is of no more use: what could be mended is mended in another file."""
+    CheckpointImport.objects.filter(jobs=job).end(state, job.error)
+    if job.checkpoint_import_id is not None:
+        transaction.on_commit(partial(slices.delete, job.checkpoint_import_id), robust=True)
 
 
 def touch(pk: UUID) -> None:

@@ -1,4 +1,4 @@
-"""Doing: the job row, which is the truth about every piece of durable work."""
+"""Doing: the job row, which is the truth about every piece of durable work, and checkpoints on their way in."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from django.db.models import F, OuterRef, Q, Subquery
 from django.utils import timezone
 
 from accounts.models import User
-from gallery.models import Image, SavedImage
+from gallery.models import Image, SavedImage, Status
 
 
 class Operation(models.TextChoices):
@@ -21,6 +21,8 @@ class Operation(models.TextChoices):
     PROJECT = "project", "Project"
     SAVE = "save", "Save"
     UPSCALE = "upscale", "Enlarge"
+    IMPORT = "import", "Import a generator"
+    DIRECTIONS = "directions", "Compute directions"
 
 
 class State(models.TextChoices):
@@ -33,6 +35,111 @@ class State(models.TextChoices):
 
 ACTIVE = (State.QUEUED, State.RUNNING)
 FINISHED = (State.SUCCEEDED, State.FAILED, State.CANCELED)
+
+
+class ImportState(models.TextChoices):
+    UPLOADING = "uploading", "Uploading"
+    IMPORTING = "importing", "Importing"
+    INSTALLED = "installed", "Installed"
+    FAILED = "failed", "Failed"
+    CANCELED = "canceled", "Canceled"
+    REMOVED = "removed", "Removed"
+
+
+# While an import is in one of these, its name is taken.
+IMPORTS_WITH_NAME = (ImportState.UPLOADING, ImportState.IMPORTING, ImportState.INSTALLED)
+IMPORTS_WITH_FILES = (ImportState.UPLOADING, ImportState.IMPORTING)
+
+
+class CheckpointImportQuerySet(models.QuerySet["CheckpointImport"]):
+    def uploads_of(self, user: User | AnonymousUser) -> CheckpointImportQuerySet:
+        """What `user` sends: a lookup fetches and authorises in one step, and somebody else's upload is not there."""
+        return self.filter(user=user) if isinstance(user, User) else self.none()
+
+    def uploading(self) -> CheckpointImportQuerySet:
+        return self.filter(state=ImportState.UPLOADING)
+
+    def unfinished(self) -> CheckpointImportQuerySet:
+        """Those whose uploaded file lies in the storage."""
+        return self.filter(state__in=IMPORTS_WITH_FILES)
+
+    def stale(self) -> CheckpointImportQuerySet:
+        """Uploads that nobody went on with."""
+        horizon = timezone.now() - timedelta(seconds=settings.CHECKPOINT_STALE_SECONDS)
+        return self.uploading().filter(changed_at__lt=horizon)
+
+    def end(self, state: ImportState, error: str = "") -> int:
+        """Say that the imports of this query, which must not be over yet, came to nothing."""
+        return self.unfinished().update(state=state, error=error[:300], changed_at=timezone.now())
+
+
+class CheckpointImport(models.Model):
+    """A checkpoint that somebody brings into the site, and the generator that it became.
+
+    ::
+
+        uploading -> importing -> installed -> removed
+                               -> failed | canceled
+        uploading -> canceled  (given up, or left alone for a day)
+
+    The file arrives in slices (`transforms.slices`), is read by a job, and is deleted when that ends. `name` is the
+    generator's folder; nobody is its `user` if it was imported by command. `status_directions` tells how far its contact
+    sheet and directions are.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(
+        User,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="checkpoint_imports",
+        verbose_name="who",
+    )
+    name = models.CharField(max_length=63)
+    label = models.CharField(max_length=80, blank=True)
+    license = models.CharField("licence", max_length=300, blank=True)
+    classes: models.JSONField[Any, Any] = models.JSONField(default=list, blank=True)
+    file_name = models.CharField(max_length=120)
+    fingerprint = models.CharField(
+        max_length=64, blank=True, help_text="What the sender tells one file from another by."
+    )
+    bytes_total = models.PositiveBigIntegerField("size")
+    bytes_received = models.PositiveBigIntegerField(default=0)
+    state = models.CharField(max_length=10, choices=ImportState.choices, default=ImportState.UPLOADING)
+    status_directions = models.CharField(
+        "directions", max_length=10, choices=Status.choices, default=Status.NONE
+    )
+    source_sha256 = models.CharField("SHA-256 of the file", max_length=64, blank=True)
+    generator_sha256 = models.CharField("SHA-256 of the generator", max_length=64, blank=True)
+    report: models.JSONField[Any, Any] = models.JSONField(default=dict, blank=True)
+    error = models.CharField(max_length=300, blank=True)
+    created_at = models.DateTimeField("when", default=timezone.now, editable=False)
+    changed_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects = CheckpointImportQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = "generator import"
+        ordering = ["-created_at", "-id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["name"],
+                condition=Q(state__in=["uploading", "importing", "installed"]),
+                name="import_takes_its_name",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.label or self.name
+
+    @property
+    def is_active(self) -> bool:
+        return self.state in IMPORTS_WITH_FILES
+
+    @property
+    def is_installed(self) -> bool:
+        return self.state == ImportState.INSTALLED
 
 
 class JobQuerySet(models.QuerySet["Job"]):
@@ -152,6 +259,9 @@ class Job(models.Model):
     image = models.ForeignKey(Image, on_delete=models.CASCADE, null=True, blank=True, related_name="jobs")
     saved_image = models.ForeignKey(
         SavedImage, on_delete=models.CASCADE, null=True, blank=True, related_name="jobs"
+    )
+    checkpoint_import = models.ForeignKey(
+        CheckpointImport, on_delete=models.CASCADE, null=True, blank=True, related_name="jobs"
     )
     state = models.CharField(max_length=10, choices=State.choices, default=State.QUEUED)
     progress = models.FloatField(default=0.0, help_text="0 to 1")

@@ -105,6 +105,10 @@ LABELS = {
     "degrees": "The turn in degrees",
     "left": "The left end of the panorama",
     "width": "The width of the panorama",
+    "label": "The label",
+    "license": "The licence",
+    "file_name": "The name of the file",
+    "bytes": "The size of the file",
 }
 
 

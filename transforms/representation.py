@@ -27,6 +27,7 @@ def job_as_data(job: Job, position: int | None = None) -> dict[str, Any]:
         "attempt": job.attempt,
         "image": _text(job.image_id),
         "saved_image": _text(job.saved_image_id) or job.result.get("saved_image"),
+        "checkpoint_import": _text(job.checkpoint_import_id),
         "images": list(job.result.get("images", [])),
         "ready": list(job.result.get("ready", [])),
         "error": job.error,
@@ -37,7 +38,7 @@ def job_as_data(job: Job, position: int | None = None) -> dict[str, Any]:
         "position": position,
         "can_cancel": job.is_active and not job.cancel_requested,
         "can_keep": job.operation == Operation.PROJECT and job.state == State.RUNNING and job.has_preview,
-        "can_retry": job.state in (State.FAILED, State.CANCELED),
+        "can_retry": job.state in (State.FAILED, State.CANCELED) and job.operation != Operation.IMPORT,
     }
 
 

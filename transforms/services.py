@@ -21,7 +21,7 @@ from transforms.actors import ring_on_commit
 from transforms.engine import engine
 from transforms.errors import InvalidParams, NotReady, QuotaReached
 from transforms.events import publish_on_commit
-from transforms.models import Job, Operation, State
+from transforms.models import CheckpointImport, Job, Operation, State
 from transforms.params import (
     BASES,
     DEFAULT_STEPS,
@@ -78,7 +78,7 @@ def request_random(
         Image.objects.bulk_create(images)
         ids = [str(image.pk) for image in reversed(images)]
         what = "1 picture" if params.count == 1 else f"{params.count} pictures"
-        return _enqueue(
+        return enqueue(
             user,
             Operation.RANDOM,
             title=f"{what} from {info.label}",
@@ -131,7 +131,7 @@ def request_projection(
             _check_quota(user)
         Image.objects.filter(pk=image.pk).update(status_process=Status.QUEUED)
         image.status_process = Status.QUEUED
-        return _enqueue(
+        return enqueue(
             user,
             Operation.PROJECT,
             title=f"Project “{image.name}” into {info.label}",
@@ -171,7 +171,7 @@ def request_save(
     _check_recipe(recipe)
     with transaction.atomic():
         _check_quota(user)
-        return _enqueue(
+        return enqueue(
             user,
             Operation.SAVE,
             title=f"Save “{params.name or image.name}”",
@@ -205,7 +205,7 @@ def request_upscale(
             _check_quota(user)
         SavedImage.objects.filter(pk=saved.pk).update(status_superresolution=Status.QUEUED)
         saved.status_superresolution = Status.QUEUED
-        return _enqueue(
+        return enqueue(
             user,
             Operation.UPSCALE,
             title=f"Enlarge “{saved.name}” {info.scale} times",
@@ -279,11 +279,13 @@ def retry(user: User, job: Job) -> Job:
         job = Job.objects.visible_to(user).select_for_update(of=("self",)).defer("preview").get(pk=job.pk)
         if job.state not in (State.FAILED, State.CANCELED):
             raise NotReady("Only a job that failed or was canceled can be tried again.")
+        if job.operation == Operation.IMPORT:
+            raise NotReady("The uploaded file is not kept. Upload it again to import it.")
         again = job.retries.exclude(state__in=(State.FAILED, State.CANCELED)).first()
         if again is not None:
             return again
         _check_quota(user)
-        return _enqueue(
+        return enqueue(
             user,
             Operation(job.operation),
             title=job.title,
@@ -291,6 +293,7 @@ def retry(user: User, job: Job) -> Job:
             result=_result_again(job),
             image=job.image,
             saved_image=job.saved_image,
+            checkpoint_import=job.checkpoint_import,
             retry_of=job,
         )
 
@@ -302,6 +305,8 @@ def _params_again(job: Job) -> dict[str, Any]:
         Image.objects.filter(jobs=job).update(status_process=Status.QUEUED)
     if job.operation == Operation.UPSCALE:
         SavedImage.objects.filter(jobs=job).update(status_superresolution=Status.QUEUED)
+    if job.operation == Operation.DIRECTIONS:
+        CheckpointImport.objects.filter(jobs=job).update(status_directions=Status.QUEUED)
     return dict(job.params)
 
 
@@ -330,7 +335,7 @@ def _result_again(job: Job) -> dict[str, Any]:
 # --- Inside -------------------------------------------------------------------------------------------------
 
 
-def _enqueue(user: User, operation: Operation, *, title: str, params: dict[str, Any], **fields: Any) -> Job:
+def enqueue(user: User, operation: Operation, *, title: str, params: dict[str, Any], **fields: Any) -> Job:
     job = Job.objects.create(user=user, operation=operation, title=title[:160], params=params, **fields)
     publish_on_commit(job.pk)
     ring_on_commit()

@@ -15,7 +15,7 @@ from django.core.cache import cache
 from django.db import close_old_connections, connection
 
 from gallery import services as gallery
-from transforms import lifecycle
+from transforms import imports, lifecycle
 from transforms.models import Job, State
 
 log = structlog.get_logger(__name__)
@@ -60,6 +60,7 @@ def _run() -> None:
             if time.monotonic() - purged_at > PURGE_EVERY_SECONDS:
                 purged_at = time.monotonic()
                 gallery.purge_deleted()
+                imports.sweep()
         except Exception:
             log.exception("sweep_failed")
             first = False

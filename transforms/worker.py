@@ -49,7 +49,11 @@ def run_one(pk: uuid.UUID) -> bool:
     token = uuid.uuid4()
     if not Job.objects.claim(pk, token, worker_name()):
         return False
-    job = Job.objects.select_related("user", "image", "saved_image").defer("preview").get(pk=pk)
+    job = (
+        Job.objects.select_related("user", "image", "saved_image", "checkpoint_import")
+        .defer("preview")
+        .get(pk=pk)
+    )
     context = JobContext(pk, token)
     with structlog.contextvars.bound_contextvars(job_id=str(pk), operation=job.operation), Heartbeat(context):
         _attempt(job, context)

@@ -118,14 +118,21 @@
     if (job.state === "failed") {
       PixelLift.toast(job.error || "A job failed. The jobs drawer says which.", { level: "error" });
     } else if (job.state === "succeeded") {
-      const said = { save: ["Saved.", "Show it"], upscale: ["Enlarged.", "Show it"], project: ["Found in the model.", "Open the editor"] }[job.operation];
+      const said = {
+        save: ["Saved.", "Show it"],
+        upscale: ["Enlarged.", "Show it"],
+        project: ["Found in the model.", "Open the editor"],
+        import: ["The generator is installed.", "Show it"],
+        directions: ["Contact sheet and directions are there.", "Show them"],
+      }[job.operation];
       const url = urlOf(job);
       if (!said || !url || url === location.pathname) return;
       PixelLift.toast(said[0], { level: "success", link: { url, text: said[1] } });
     }
   };
   const urlOf = (job) => {
-    const fill = (template, id) => (id ? template.replace(/[0-]{36}/, id) : null);
+    const fill = (template, id) => (id && template ? template.replace(/[0-]{36}/, id) : null);
+    if (job.checkpoint_import) return fill(drawer.dataset.importUrl, job.checkpoint_import);
     if (job.operation === "project") return fill(drawer.dataset.editUrl, job.image);
     return fill(drawer.dataset.savedUrl, job.saved_image);
   };

@@ -15,6 +15,7 @@ from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 from accounts.models import User
 from gallery.models import Image, SavedImage
 from gallery.services import create_upload
+from tests.ganworks.importing.writer import pickled, snapshot
 from transforms import services
 from transforms.engine import engine
 from transforms.models import Job
@@ -115,3 +116,19 @@ def run() -> Run:
 @pytest.fixture
 def committed(django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks) -> Any:
     return django_capture_on_commit_callbacks
+
+
+@pytest.fixture
+def own_models(settings: Settings, tmp_path: Path) -> Path:
+    """A models folder of the test's own, with nothing in it but what the starters bring."""
+    folder = tmp_path / "models"
+    folder.mkdir()
+    settings.MODELS_DIR = folder
+    engine.cache_clear()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def checkpoint_files() -> dict[str, bytes]:
+    """Public checkpoints by what is in them: a generator without classes, and one with four."""
+    return {"plain": pickled(snapshot("skip")), "classes": pickled(snapshot("cond"))}

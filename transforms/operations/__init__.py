@@ -7,7 +7,7 @@ from collections.abc import Callable
 from transforms.context import JobContext, Outcome
 from transforms.errors import JobFailed
 from transforms.models import Job, Operation
-from transforms.operations import project, random, save, upscale
+from transforms.operations import checkpoint, directions, project, random, save, upscale
 
 Run = Callable[[Job, JobContext], Outcome]
 
@@ -16,6 +16,8 @@ _OPERATIONS: dict[str, Run] = {
     Operation.PROJECT: project.run,
     Operation.SAVE: save.run,
     Operation.UPSCALE: upscale.run,
+    Operation.IMPORT: checkpoint.run,
+    Operation.DIRECTIONS: directions.run,
 }
 
 
