@@ -54,13 +54,18 @@ def ask(service: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
     """Call a service; what it refuses becomes an answer of the API."""
     try:
         return service(*args, **kwargs)
-    except InvalidParams as error:
-        raise ValidationError({error.field: [str(error)]}) from error
     except GeneratorMissing as error:
         field = "upscaler" if "upscaler" in kwargs else "generator"
         raise ValidationError({field: [str(error)]}) from error
     except TransformError as error:
-        raise Refused(str(error)) from error
+        raise refusal_of(error) from error
+
+
+def refusal_of(error: TransformError) -> APIException:
+    """400 for what was said wrongly, 409 for what cannot be done now."""
+    if isinstance(error, InvalidParams):
+        return ValidationError({error.field: [str(error)]})
+    return Refused(str(error))
 
 
 def given(serializer: type[Serializer[Any]], request: Request) -> dict[str, Any]:
@@ -276,6 +281,9 @@ def register(router: BaseRouter) -> None:
     router.register("jobs", JobViewSet, basename="job")
     router.register("generate", GenerateViewSet, basename="generate")
     router.register("generators", GeneratorViewSet, basename="generator")
+    from transforms.import_api import CheckpointImportViewSet  # it builds upon this module
+
+    router.register("imports", CheckpointImportViewSet, basename="checkpoint-import")
     router.register("upscalers", UpscalerViewSet, basename="upscaler")
     router.register("images", TransformViewSet, basename="image-transform")
     router.register("saved-images", SavedTransformViewSet, basename="saved-image-transform")

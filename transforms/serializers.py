@@ -6,8 +6,9 @@ from typing import Any
 
 from rest_framework import serializers
 
-from transforms import params
-from transforms.models import Job, Operation, State
+from gallery.models import Status
+from transforms import import_params, params, slices
+from transforms.models import CheckpointImport, ImportState, Job, Operation, State
 from transforms.representation import job_as_data
 
 
@@ -24,6 +25,7 @@ class JobSerializer(serializers.Serializer[Job]):
     attempt = serializers.IntegerField()
     image = serializers.UUIDField(allow_null=True)
     saved_image = serializers.UUIDField(allow_null=True)
+    checkpoint_import = serializers.UUIDField(allow_null=True)
     images = serializers.ListField(child=serializers.UUIDField(), help_text="All pictures of a random batch.")
     ready = serializers.ListField(child=serializers.UUIDField(), help_text="Those that are drawn already.")
     error = serializers.CharField(allow_blank=True)
@@ -55,13 +57,23 @@ class ComponentSerializer(serializers.Serializer[object]):
 
 class GeneratorSerializer(LabeledSerializer):
     name = serializers.CharField()
-    resolution = serializers.IntegerField(help_text="Side of its pictures in pixels.")
+    architecture = serializers.CharField(help_text="stylegan2, stylegan3 or alis.")
+    resolution = serializers.IntegerField(help_text="Side in pixels of what it draws, before the crop.")
+    crop = serializers.ListField(
+        child=serializers.IntegerField(),
+        allow_null=True,
+        help_text="Left, top, right and bottom in pixels of the part that is shown; null for all of it.",
+    )
+    picture_size = serializers.ListField(
+        child=serializers.IntegerField(), help_text="Width and height of its pictures in pixels."
+    )
     num_ws = serializers.IntegerField(help_text="How many layers an edit can reach.")
     c_dim = serializers.IntegerField(help_text="How many classes it has; 0 for none.")
     classes = serializers.ListField(child=serializers.CharField())
     sha256 = serializers.CharField()
     license = serializers.CharField()
     description = serializers.CharField()
+    source_format = serializers.CharField(help_text="What file it was imported from; empty if from none.")
     has_components = serializers.BooleanField()
 
 
@@ -179,3 +191,55 @@ class RenderSerializer(EditsSerializer):
 
 class UpscaleSerializer(serializers.Serializer[object]):
     upscaler = serializers.CharField(max_length=100, default=params.DEFAULT_UPSCALER)
+
+
+class AnnounceSerializer(LabeledSerializer):
+    """A checkpoint that will be sent in slices. Empty texts are taken from the file, or from the catalogue."""
+
+    name = serializers.CharField(max_length=63, help_text="Of small letters, digits, - and _.")
+    license = serializers.CharField(max_length=300, required=False, allow_blank=True, default="")
+    classes = serializers.ListField(
+        child=serializers.CharField(max_length=import_params.MAX_CLASS_NAME),
+        required=False,
+        max_length=import_params.MAX_CLASSES,
+        default=list,
+        help_text="As many names as the generator has classes; empty: numbers.",
+    )
+    file_name = serializers.CharField(max_length=255)
+    bytes = serializers.IntegerField(min_value=1, help_text="The size of the file.")
+    fingerprint = serializers.CharField(
+        max_length=64,
+        required=False,
+        allow_blank=True,
+        default="",
+        help_text="Anything that tells this file from others of its name and size.",
+    )
+
+    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
+        label = serializers.CharField(max_length=80, required=False, allow_blank=True, default="")
+        return {**super().get_fields(), "label": label}
+
+
+class CheckpointImportSerializer(serializers.Serializer[CheckpointImport]):
+    id = serializers.UUIDField()
+    name = serializers.CharField()
+    license = serializers.CharField()
+    classes = serializers.ListField(child=serializers.CharField())
+    file_name = serializers.CharField()
+    state = serializers.ChoiceField(choices=ImportState.choices)
+    bytes_total = serializers.IntegerField()
+    bytes_received = serializers.IntegerField()
+    slice_bytes = serializers.SerializerMethodField(help_text="How many bytes the next slice must have.")
+    status_directions = serializers.ChoiceField(choices=Status.choices)
+    source_sha256 = serializers.CharField()
+    generator_sha256 = serializers.CharField()
+    report = serializers.DictField(help_text="What was in the file; empty before it was read.")
+    error = serializers.CharField(allow_blank=True)
+    user = serializers.CharField(source="user.user_name", allow_null=True, default=None)
+    created_at = serializers.DateTimeField()
+
+    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
+        return {**super().get_fields(), "label": serializers.CharField()}
+
+    def get_slice_bytes(self, row: CheckpointImport) -> int:
+        return slices.slice_size(row.bytes_received, row.bytes_total)
