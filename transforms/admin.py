@@ -1,4 +1,4 @@
-"""Jobs in the admin: to look at, to cancel, to try again. Nothing is typed here."""
+"""Jobs in the admin: to look at, to cancel, to try again. Nothing is typed here. Imports of generators: `import_admin`."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django_dramatiq.models import Task
 
-from transforms import services
+from transforms import import_admin, services
 from transforms.errors import TransformError
 from transforms.models import Job
+
+__all__ = ["JobAdmin", "import_admin"]
 
 # The broker's own list of messages shows arguments and errors unescaped, and says less than the rows of jobs.
 if admin.site.is_registered(Task):
@@ -52,6 +54,7 @@ class JobAdmin(admin.ModelAdmin[Job]):
         "error",
         "image",
         "saved_image",
+        "checkpoint_import",
         "retry_of",
         "parameters",
         "outcome",
