@@ -11,6 +11,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from pixellift import health
+from transforms.importing_engine import catalogue
 
 ERROR_TEXTS = {
     400: "This request cannot be understood. Go back and try again.",
@@ -29,7 +30,11 @@ def landing(request: HttpRequest) -> HttpResponse:
 @login_not_required
 @require_safe
 def help_page(request: HttpRequest) -> HttpResponse:
-    return render(request, "site/help.html")
+    context = {
+        "catalogue": catalogue(),
+        "may_import": request.user.is_staff and request.user.has_perm("transforms.add_checkpointimport"),
+    }
+    return render(request, "site/help.html", context)
 
 
 @login_not_required
