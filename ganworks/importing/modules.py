@@ -6,10 +6,11 @@ from typing import Any
 
 from ganworks.importing.found import check_blur, close, number, unusual
 from ganworks.importing.records import Module, kind_of, shown
-from ganworks.importing.refusal import MAX_DEPTH, MAX_TENSORS, UNKNOWN, Budget, Refused
+from ganworks.importing.refusal import MAX_DEPTH, MAX_TENSORS, OBJECT_BYTES, UNKNOWN, Budget, Refused
 from ganworks.importing.tensors import Weights, weights
 
 SQRT_2 = 2**0.5
+MAX_NAME = 100  # characters
 
 
 @dataclass(frozen=True)
@@ -43,24 +44,27 @@ class Reader:
     def __init__(self, budget: Budget) -> None:
         self.budget, self.modules = budget, 0
 
-    def node(self, module: object, depth: int = 0) -> Node:
+    def node(self, module: object, prefix: str = "") -> Node:
+        """A module and all below it. `prefix` is how the names of its tensors begin."""
         if not isinstance(module, Module):
             raise Refused(f"it has {kind_of(module)} where a module is expected", UNKNOWN)
         self.modules += 1
-        if depth > MAX_DEPTH or self.modules > MAX_TENSORS:
+        if prefix.count(".") > MAX_DEPTH or self.modules > MAX_TENSORS:
             raise Refused("its modules are nested too deep, or are too many")
         tensors: dict[str, Weights] = {}
         for group in ("_parameters", "_buffers"):
-            for name, value in _group(module, group).items():
+            for name, value in self.group(module, group).items():
                 if value is not None and name in tensors:
                     raise Refused(f"the tensor {name[:80]!r} comes twice in a module")
                 if value is not None:
+                    self.budget.spend(len(prefix))
                     tensors[name] = weights(value, self.budget)
         children = {
-            name: self.node(child, depth + 1)
-            for name, child in _group(module, "_modules").items()
+            name: self.node(child, f"{prefix}{name}.")
+            for name, child in self.group(module, "_modules").items()
             if child is not None
         }
+        self.budget.spend(OBJECT_BYTES * len(module.state))
         attributes = {
             key: value
             for key, value in module.state.items()
@@ -69,12 +73,15 @@ class Reader:
         attributes["_init_kwargs"] = module.state.get("_init_kwargs")
         return Node(module.class_name, attributes, tensors, children)
 
-
-def _group(module: Module, name: str) -> dict[str, object]:
-    found = module.state.get(name)
-    if type(found) is not dict or not all(isinstance(key, str) and "." not in key for key in found):
-        raise Refused("a module in it is not of the form that is known")
-    return found
+    def group(self, module: Module, name: str) -> dict[str, object]:
+        """The parameters, buffers or submodules of a module."""
+        found = module.state.get(name)
+        if type(found) is not dict:
+            raise Refused("a module in it is not of the form that is known")
+        self.budget.spend(OBJECT_BYTES * len(found))
+        if not all(isinstance(key, str) and "." not in key and len(key) <= MAX_NAME for key in found):
+            raise Refused("a module in it is not of the form that is known")
+        return found
 
 
 # --- What all published generators have in common ------------------------------------------------------------

@@ -18,11 +18,13 @@ from ganworks.importing.refusal import (
     MAX_MARKS,
     MAX_OPCODES,
     MAX_TEXT_BYTES,
+    OBJECT_BYTES,
     Budget,
     Refused,
 )
 
 MAX_NAME_BYTES = 256
+MAX_KEY = 2**31  # Python files larger whole numbers in dictionaries under hashes that can be made to collide
 PROTOCOLS = range(2, 6)
 
 
@@ -71,6 +73,7 @@ class Machine:
             self.opcodes_left -= 1
             if self.opcodes_left < 0:
                 raise Refused(f"it has more than {MAX_OPCODES} instructions")
+            self.budget.spend(OBJECT_BYTES)
             instruction = instructions.get(opcode)
             if instruction is None:
                 raise Refused(FORBIDDEN.get(opcode, f"it has the unknown instruction {opcode}"))
@@ -164,8 +167,11 @@ class Machine:
         if length > MAX_TEXT_BYTES:
             self.push(Text(piece))
             return
-        self.budget.spend(length)
-        self.push(decoded(bytes(piece)))
+        raw = bytes(piece)
+        self.budget.spend(
+            length if raw.isascii() else 4 * length
+        )  # one wide character makes all of them wide
+        self.push(decoded(raw))
 
     def tuple_of(self, count: int) -> None:
         items = [self.pop() for _ in range(count)]
@@ -190,7 +196,7 @@ class Machine:
         if type(target) is not dict or len(values) % 2:
             raise Refused(f"it sets items of {kind_of(target)}")
         for key, value in zip(values[::2], values[1::2], strict=True):
-            if type(key) not in (str, int):
+            if type(key) is not str and not (type(key) is int and 0 <= key < MAX_KEY):
                 raise Refused(f"{kind_of(key)} is a key in it, where texts and numbers are known")
             if key in target:
                 raise Refused(f"the key {str(key)[:80]!r} comes twice in it")

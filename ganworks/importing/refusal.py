@@ -5,9 +5,12 @@ from ganworks.errors import CheckpointError
 MIB = 1024 * 1024
 MAX_SOURCE_BYTES = 4096 * MIB
 MAX_EXPANSION = 4  # what is read from a file may take this many times the file's own size
+MIN_BUDGET_BYTES = 16 * MIB  # or so much, as the records of a tiny file are larger than the file
+OBJECT_BYTES = 96  # what a number, a text, a list or an entry of a dictionary takes
+TENSOR_BYTES = 512  # what is known of a tensor
 MAX_OPCODES = 400_000  # public files have up to about 80,000
 MAX_MARKS = 1_000
-MAX_DEPTH = 100
+MAX_DEPTH = 20  # of modules; published ones have 5
 MAX_TENSORS = 20_000
 MAX_TEXT_BYTES = 64 * 1024  # longer texts stay where they are, undecoded
 MAX_INTEGER_BYTES = 16
@@ -38,7 +41,7 @@ class Budget:
     """The bytes that may still be taken for what a file holds."""
 
     def __init__(self, file_bytes: int) -> None:
-        self.left = MAX_EXPANSION * file_bytes
+        self.left = max(MAX_EXPANSION * file_bytes, MIN_BUDGET_BYTES)
 
     def spend(self, count: int) -> None:
         """Call this before the bytes are taken."""

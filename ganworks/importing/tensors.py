@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ganworks.importing.records import Array, Bytes, DType, Storage, Tensor, kind_of, plain_bytes, shown
-from ganworks.importing.refusal import Budget, Refused
+from ganworks.importing.refusal import TENSOR_BYTES, Budget, Refused
 
 MAX_DIMENSIONS = 8
 MAX_SIDE = 2**40
@@ -165,7 +165,7 @@ def weights(value: object, budget: Budget) -> Weights:
         found = Weights((), lambda: np.asarray(number, dtype=np.float64))
     else:
         raise Refused(f"it has {kind_of(value)} where weights are expected")
-    budget.spend(4 * math.prod(found.shape))
+    budget.spend(TENSOR_BYTES + 4 * math.prod(found.shape))
     return found
 
 

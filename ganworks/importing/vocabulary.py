@@ -19,7 +19,7 @@ from ganworks.importing.records import (
     kind_of,
     plain_bytes,
 )
-from ganworks.importing.refusal import Budget, Refused
+from ganworks.importing.refusal import OBJECT_BYTES, Budget, Refused
 
 Arguments = tuple[object, ...]
 PERSISTENCE_VERSION = 6
@@ -108,6 +108,7 @@ def _dictionary(vocabulary: Vocabulary, arguments: Arguments) -> object:
     """dict(), OrderedDict(), EasyDict(), defaultdict(factory), or pairs in a list, as Python 2 wrote them."""
     found: dict[object, object] = {}
     pairs: Any = next((argument for argument in arguments if type(argument) is list), [])
+    vocabulary.budget.spend(2 * OBJECT_BYTES * len(pairs))
     for pair in pairs:
         if type(pair) not in (list, tuple) or len(pair) != 2 or type(pair[0]) is not str or pair[0] in found:
             raise Refused("a dictionary in it is malformed")
@@ -122,6 +123,7 @@ def _items(vocabulary: Vocabulary, arguments: Arguments) -> object:
     if len(arguments) != 1 or type(arguments[0]) not in (list, tuple):
         raise Refused("a set in it is malformed")
     items: Any = arguments[0]
+    vocabulary.budget.spend(OBJECT_BYTES * len(items))
     return list(items)
 
 
