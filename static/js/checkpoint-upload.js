@@ -60,6 +60,7 @@ const clearErrors = () => {
 /** Put sentences beside their fields, and those that have none on top. */
 const showErrors = ({ status, data }) => {
   const rest = [];
+  if (status === 401 || status === 403) data = { detail: FAILURES[status] };
   for (const [field, said] of Object.entries(data)) {
     const text = Array.isArray(said) ? said.flat().join(" ") : typeof said === "object" ? Object.values(said).flat().join(" ") : String(said);
     const place = form.querySelector(`[data-error-for="${CSS.escape(field)}"]`);

@@ -246,3 +246,29 @@ def test_the_job_is_on_the_staff_members_own_list(staff: Client, installed: Chec
     text = page(staff, reverse("transforms:jobs"))
     assert "Import “mine” from mine.pkl" in text or "Import “&lt;script&gt;label” from" in text
     assert address("change", installed) in text
+
+
+def test_the_help_page_tells_everybody_which_models_there_are_to_get(client: Client) -> None:
+    text = page(client, reverse("help"))
+    for part in ("ffhq.pkl", "lhq1024-snapshot.pkl", "NVIDIA Source Code License", "--name faces"):
+        assert part in text
+    assert reverse(ADD) not in text
+
+
+def test_the_help_page_leads_staff_to_the_upload(staff: Client) -> None:
+    text = page(staff, reverse("help"))
+    assert reverse(ADD) in text
+    assert '<details class="catalogue" open>' in text
+
+
+def test_the_help_page_says_what_is_installed_already(client: Client, own_models: Path) -> None:
+    from ganworks.generator import save_generator
+    from ganworks.networks.stylegan2 import Generator
+
+    network = Generator(8, 8, 256, num_layers=2, channel_base=1024, channel_max=4)
+    file = own_models / "old-churches" / "generator.safetensors"
+    save_generator(network, file, source_name="stylegan2-church-config-f.pkl")
+    text = page(client, reverse("help"))
+    assert "Installed as old-churches" in text
+    assert "import_generator stylegan2-church-config-f.pkl" not in text
+    assert "import_generator ffhq.pkl" in text

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
+from PIL import Image as Pillow
 
 from accounts.models import User
 from gallery.models import Status
+from tests.ganworks.importing.writer import pickled, snapshot
 from transforms import imports, installing
 from transforms.engine import engine
 from transforms.models import CheckpointImport, ImportState
@@ -60,6 +62,30 @@ def test_it_installs_a_generator_and_reports_what_was_in_the_file(file: Path, ow
     row = CheckpointImport.objects.get()
     assert (row.user, row.state, row.status_directions) == (None, ImportState.INSTALLED, Status.DONE)
     assert row.generator_sha256 == info.sha256
+
+
+@pytest.mark.parametrize(
+    ("vector", "architecture"),
+    [
+        ("orig", "stylegan2"),
+        ("resnet", "stylegan2"),
+        ("cond", "stylegan2"),
+        ("tf", "stylegan2"),
+        ("sg3t", "stylegan3"),
+        ("sg3r", "stylegan3"),
+        ("alis", "alis"),
+    ],
+)
+def test_every_architecture_gets_contact_sheet_and_directions(
+    tmp_path: Path, vector: str, architecture: str
+) -> None:
+    path = tmp_path / f"{vector}.pkl"
+    path.write_bytes(pickled(snapshot(vector)))
+    run(path, name="mine")
+    info = engine().generator("mine")
+    assert (info.architecture, info.has_components, info.has_factors) == (architecture, True, True)
+    sheet = Pillow.open(info.path.with_name("sheet.webp"))
+    assert sheet.size == (4 * info.picture_size[0], 4 * info.picture_size[1])
 
 
 def test_directions_can_wait(file: Path, own_models: Path) -> None:
