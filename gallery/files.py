@@ -14,6 +14,7 @@ from PIL import Image as Pillow
 from PIL import ImageCms
 
 THUMBNAIL_SIDE_PX = 480
+STRIP_SQUARES = 2
 MIME_TYPES = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
 EXTENSIONS = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
 
@@ -62,13 +63,26 @@ def as_pillow(picture: Pillow.Image | bytes) -> Pillow.Image:
 
 
 def thumbnail(picture: Pillow.Image) -> bytes:
-    """WebP in sRGB, at most `THUMBNAIL_SIDE_PX` on its longer side, without any metadata."""
-    shrink = min(1.0, THUMBNAIL_SIDE_PX / max(picture.size))
+    """WebP in sRGB, at most `THUMBNAIL_SIDE_PX` on its longer side, without any metadata.
+
+    Of a strip that is longer than two squares, it shows the two squares in the middle, each of that size.
+    """
+    long, short = max(picture.size), min(picture.size)
+    most = THUMBNAIL_SIDE_PX
+    if long > STRIP_SQUARES * short:
+        most = STRIP_SQUARES * THUMBNAIL_SIDE_PX
+        picture = _middle_of(picture, *(min(side, STRIP_SQUARES * short) for side in picture.size))
+    shrink = min(1.0, most / max(picture.size))
     size = (max(1, round(picture.width * shrink)), max(1, round(picture.height * shrink)))
     small = to_srgb(picture.resize(size, Pillow.Resampling.LANCZOS, reducing_gap=3.0))
     out = io.BytesIO()
     small.save(out, "WEBP", quality=86, method=4, icc_profile=b"", exif=b"", xmp=b"")
     return out.getvalue()
+
+
+def _middle_of(picture: Pillow.Image, width: int, height: int) -> Pillow.Image:
+    left, top = (picture.width - width) // 2, (picture.height - height) // 2
+    return picture.crop((left, top, left + width, top + height))
 
 
 def to_srgb(picture: Pillow.Image) -> Pillow.Image:

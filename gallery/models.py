@@ -13,6 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import User
+from gallery.files import STRIP_SQUARES
 
 
 class Status(models.TextChoices):
@@ -95,6 +96,11 @@ class Picture(models.Model):
     @property
     def is_hidden(self) -> bool:
         return self.hidden_at is not None
+
+    @property
+    def is_strip(self) -> bool:
+        """So wide that it is looked at piece by piece."""
+        return self.width > STRIP_SQUARES * self.height > 0
 
     @property
     def version(self) -> str:

@@ -19,7 +19,6 @@ from gallery.forms import RenameForm
 from gallery.fragments import fragment, toast, trigger, wants_fragment
 from gallery.models import SavedImage, SavedImageQuerySet
 from gallery.paging import page_of
-from gallery.recipes import describe
 from gallery.serving import serve
 
 
@@ -57,14 +56,15 @@ def detail(request: MemberRequest, pk: UUID) -> HttpResponse:
     saved = get_object_or_404(_mine(request), pk=pk)
     context = {
         "saved": saved,
-        "facts": describe(saved.recipe),
         "comparison": _comparison(saved, request.GET.get("compare", "")),
     }
     return fragment(request, "gallery/saved_detail.html", "gallery/_saved_detail.html", context)
 
 
 def _comparison(saved: SavedImage, wanted: str) -> str:
-    """What to lay beside the saved picture: `enlarged`, `parent`, or nothing."""
+    """What to lay over the saved picture: `enlarged`, `parent`, or nothing. A strip is scrolled instead."""
+    if saved.is_strip:
+        return ""
     possible = [
         name
         for name, there in (("enlarged", saved.is_upscaled), ("parent", saved.shows_what_parent_shows))

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ganworks.images import to_image, to_tensor
     from ganworks.importing import ImportReport, find_imported, import_checkpoint
     from ganworks.importing.catalogue import CatalogueEntry, catalogue, catalogue_entry
-    from ganworks.info import GeneratorInfo, UpscalerInfo
+    from ganworks.info import GeneratorInfo, UpscalerInfo, direction_names
     from ganworks.library import Library
     from ganworks.perceptual import Critic
     from ganworks.projection import Projection, ProjectionStep, project
@@ -59,7 +59,7 @@ _HOMES = {
     "images": ("to_image", "to_tensor"),
     "importing": ("ImportReport", "find_imported", "import_checkpoint"),
     "importing.catalogue": ("CatalogueEntry", "catalogue", "catalogue_entry"),
-    "info": ("GeneratorInfo", "UpscalerInfo"),
+    "info": ("GeneratorInfo", "UpscalerInfo", "direction_names"),
     "library": ("Library",),
     "perceptual": ("Critic",),
     "projection": ("Projection", "ProjectionStep", "project"),
@@ -98,6 +98,7 @@ __all__ = [
     "choose_device",
     "closed_form_factors",
     "contact_sheet",
+    "direction_names",
     "find_imported",
     "import_checkpoint",
     "inference_threads",

@@ -7,7 +7,7 @@ from typing import Any
 
 from ganworks import checkpoint
 from ganworks.checkpoint import Header
-from ganworks.errors import GeneratorNotFound, NotFound, UpscalerNotFound
+from ganworks.errors import CheckpointError, GeneratorNotFound, NotFound, UpscalerNotFound
 
 GENERATOR_FILE = "generator.safetensors"
 COMPONENTS_FILE = "components.safetensors"
@@ -67,6 +67,17 @@ class GeneratorInfo:
     def has_noise(self) -> bool:
         """Whether noise modes can make a difference."""
         return self.architecture == "stylegan2"
+
+
+def direction_names(info: GeneratorInfo, *, factors: bool = False) -> list[str]:
+    """The names of a generator's components or factors, from their header; none if there are none to be read."""
+    path = info.path.with_name(FACTORS_FILE if factors else COMPONENTS_FILE)
+    if not path.is_file():
+        return []
+    try:
+        return list(_texts(checkpoint.read_header(path, "components"), "names"))
+    except CheckpointError:
+        return []
 
 
 @dataclass(frozen=True)

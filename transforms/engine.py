@@ -115,6 +115,7 @@ class Engine(Protocol):
     def generator_by_sha256(self, sha256: str) -> GeneratorInfo: ...
     def upscaler(self, name: str) -> UpscalerInfo: ...
     def components(self, name: str, basis: str = "components") -> list[Component]: ...
+    def direction_names(self, name: str, basis: str) -> list[str]: ...
     def layer_ranges(self, name: str) -> dict[str, tuple[int, int]]: ...
     def draw(
         self, name: str, seeds: Sequence[int], *, truncation_psi: float, class_index: int | None
@@ -197,6 +198,10 @@ class LocalEngine:
             Component(index, label, share)
             for index, (label, share) in enumerate(zip(found.names, shares, strict=True))
         ]
+
+    def direction_names(self, name: str, basis: str) -> list[str]:
+        """What the sliders of a generator are called. torch is not loaded for this."""
+        return ganworks.direction_names(self.generator(name), factors=basis == "factors")
 
     def layer_ranges(self, name: str) -> dict[str, tuple[int, int]]:
         return ganworks.layer_ranges(self.generator(name).num_ws)

@@ -19,7 +19,7 @@ from gallery.services import check_room
 from transforms import lifecycle, projections
 from transforms.actors import ring_on_commit
 from transforms.engine import engine
-from transforms.errors import InvalidParams, NotReady, QuotaReached
+from transforms.errors import GeneratorMissing, InvalidParams, NotReady, QuotaReached
 from transforms.events import publish_on_commit
 from transforms.models import CheckpointImport, Job, Operation, State
 from transforms.params import (
@@ -192,7 +192,7 @@ def request_upscale(
     if not saved.file:
         raise NotReady("This picture has no file yet. Try again when it is there.")
     info = engine().upscaler(params.upscaler)
-    if max(saved.width, saved.height) * info.scale > MAX_ENLARGED_PX:
+    if not _fits_enlarged(saved, info.scale):
         raise NotReady(
             f"Enlarged, this picture would be more than {MAX_ENLARGED_PX:,} pixels wide or high, "
             "which is as large as pictures can be here."
@@ -212,6 +212,18 @@ def request_upscale(
             params=params.as_data(),
             saved_image=saved,
         )
+
+
+def can_be_enlarged(saved: SavedImage) -> bool:
+    """Whether `request_upscale` would take the picture, as far as its size is concerned."""
+    try:
+        return _fits_enlarged(saved, engine().upscaler(DEFAULT_UPSCALER).scale)
+    except GeneratorMissing:
+        return False
+
+
+def _fits_enlarged(saved: SavedImage, scale: int) -> bool:
+    return max(saved.width, saved.height) * scale <= MAX_ENLARGED_PX
 
 
 def check_edits(edits: Sequence[Edit], generator_sha256: str) -> None:

@@ -197,10 +197,22 @@ def test_what_lies_behind_the_picture_is_gone() -> None:
 
 
 def test_thumbnails_are_small_webp_in_srgb() -> None:
-    small = Pillow.open(io.BytesIO(thumbnail(scene(1200, 300))))
-    assert (small.format, small.size) == ("WEBP", (480, 120))
-    thin = Pillow.open(io.BytesIO(thumbnail(scene(3000, 16))))
-    assert thin.size == (480, 3)
+    small = Pillow.open(io.BytesIO(thumbnail(scene(1200, 600))))
+    assert (small.format, small.size) == ("WEBP", (480, 240))
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"), [((4000, 1000), (960, 480)), ((3000, 16), (32, 16)), ((100, 900), (100, 200))]
+)
+def test_the_thumbnail_of_a_strip_shows_its_middle(size: tuple[int, int], shown: tuple[int, int]) -> None:
+    strip = Pillow.new("RGB", size, "white")
+    middle = (size[0] // 2, size[1] // 2)
+    strip.paste("red", (middle[0] - 4, middle[1] - 4, middle[0] + 4, middle[1] + 4))
+    small = Pillow.open(io.BytesIO(thumbnail(strip))).convert("RGB")
+    assert small.size == shown
+    red, green, _ = small.getpixel((shown[0] // 2, shown[1] // 2))  # type: ignore[misc]  # RGB gives three
+    assert red > 200
+    assert green < 120
 
 
 def test_to_srgb_goes_through_the_profile() -> None:

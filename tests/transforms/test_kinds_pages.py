@@ -12,11 +12,12 @@ from django.test import Client
 from django.urls import reverse
 
 from accounts.models import User
-from gallery.models import Image
+from gallery.models import Image, SavedImage
 from tests.conftest import ClientOf
 from tests.transforms.conftest import SIDE_PX, Run
-from tests.transforms.kinds import drawn, make_kinds
+from tests.transforms.kinds import drawn, make_kinds, saved_by
 from transforms import services
+from transforms.engine import engine
 
 pytestmark = pytest.mark.django_db
 
@@ -107,10 +108,63 @@ def test_a_photo_is_looked_for_in_all_classes_unless_one_is_named(member: Client
 def test_a_page_of_a_generator_that_is_gone_still_opens(
     member: Client, alice: User, settings: Any, tmp_path: Path
 ) -> None:
-    from transforms.engine import engine
-
     image = drawn(alice, "kinds")
     settings.MODELS_DIR = tmp_path
     engine.cache_clear()
     config = handed_over(page_of(member, image), "editor-config")
     assert (config["width"], config["scrolls"], config["class_index"]) == (SIDE_PX, False, None)
+
+
+# --- Saved pictures -----------------------------------------------------------------------------------------
+
+
+def facts_of(member: Client, saved: SavedImage) -> dict[str, str]:
+    body = member.get(reverse("gallery:saved_detail", args=[saved.pk])).content.decode()
+    return dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", body))
+
+
+def test_a_saved_picture_tells_its_class_and_its_sliders_by_their_names(member: Client, alice: User) -> None:
+    image = drawn(alice, "kinds")
+    edits = [
+        {"component": 1, "strength": 2.0, "start": 0, "end": 8},
+        {"basis": "factors", "component": 4, "strength": -1.5, "start": 2, "end": 3},
+    ]
+    facts = facts_of(member, saved_by(services.request_save(alice, image, edits=edits, class_index=2)))
+    assert facts["Class"] == "owl"
+    assert facts["Component 2"] == "+2 σ on all layers"  # noqa: RUF001  (the field's own sign)
+    assert facts["Factor 5"] == "−1.5 σ on layer 3"  # noqa: RUF001
+    assert facts["Fine detail"] == "The same grain each time"
+
+
+def test_a_moved_picture_tells_where_it_lies(member: Client, alice: User) -> None:
+    image = drawn(alice, "shifts")
+    move = {"x": 0.25, "y": -0.1, "degrees": -30}
+    facts = facts_of(member, saved_by(services.request_save(alice, image, move=move)))
+    assert facts["Moved"] == "25 % to the right, 10 % up, turned by −30°"  # noqa: RUF001
+    assert "Fine detail" not in facts
+
+
+def test_a_panorama_is_shown_as_a_strip_and_enlarged_only_if_it_can_be(member: Client, alice: User) -> None:
+    image = drawn(alice, "places")
+    saved = saved_by(services.request_save(alice, image, panorama={"left": 16, "width": 200}, name="Hills"))
+    address = reverse("gallery:saved_detail", args=[saved.pk])
+    assert facts_of(member, saved)["Panorama"] == "200 pixels wide, from pixel 16 on"
+    body = member.get(address).content.decode()
+    assert "saved__strip" in body
+    assert "Enlarge ×4" in body  # noqa: RUF001  (as the page says it)
+    assert "picture--strip" in member.get(reverse("gallery:saved")).content.decode()
+    SavedImage.objects.filter(pk=saved.pk).update(width=4097)
+    body = member.get(address).content.decode()
+    assert "Enlarge ×4" not in body  # noqa: RUF001
+    assert "save less of it" in body
+
+
+def test_a_saved_picture_of_a_generator_that_is_gone_still_tells_its_recipe(
+    member: Client, alice: User, settings: Any, tmp_path: Path
+) -> None:
+    edits = [{"component": 1, "strength": 2.0, "start": 0, "end": 8}]
+    saved = saved_by(services.request_save(alice, drawn(alice, "kinds"), edits=edits, class_index=2))
+    settings.MODELS_DIR = tmp_path
+    engine.cache_clear()
+    facts = facts_of(member, saved)
+    assert (facts["Class"], facts["Slider 2"]) == ("2", "+2 σ on layers 1 to 8")  # noqa: RUF001
