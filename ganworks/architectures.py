@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ganworks import checkpoint
 from ganworks.checkpoint import Header
+from ganworks.effort import check_effort
 from ganworks.info import MAX_DIM, MAX_RESOLUTION_PX, GeneratorInfo
 from ganworks.networks import alis, stylegan2, stylegan3
 
@@ -65,6 +66,7 @@ def build(header: Header, info: GeneratorInfo) -> nn.Module:
     with torch.device("meta"):
         try:
             network = BUILDERS[info.architecture](header, info)
+            check_effort(network)
         except ValueError as error:
             raise checkpoint.damaged(header.name, f"its sizes do not fit together ({error})") from error
     checkpoint.check_shapes(header, {key: tuple(value.shape) for key, value in network.state_dict().items()})
@@ -163,7 +165,7 @@ def _widths(header: Header, info: GeneratorInfo) -> dict[int, int]:
         most = header.integer("channel_max", 1, MAX_DIM)
         return {r: min(base // r, most) for r in resolutions}
     shapes = {r: header.shapes.get(f"synthesis.b{r}.conv1.weight", ()) for r in resolutions}
-    return {r: min(shape[0], MAX_DIM) if len(shape) == 4 else 1 for r, shape in shapes.items()}
+    return {r: min(max(shape[0], 1), MAX_DIM) if len(shape) == 4 else 1 for r, shape in shapes.items()}
 
 
 def _conv_clamp(header: Header) -> float | None:
