@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ganworks.networks.kernels import modulated_layer
 from ganworks.networks.layers import (
     LEAKY_SLOPE,
     SQRT_2,
@@ -112,14 +113,27 @@ class SynthesisLayer(nn.Module):
         """The sum of squares of each kernel: [O, I]."""
         return self.weight.square().sum(dim=(2, 3)) if self.frozen_energy is None else self.frozen_energy
 
+    def laid_out(self) -> Tensor:
+        """The weights, in the order of memory that the convolution reads fastest."""
+        weight = self.weight.data
+        if not self.up:
+            return weight.contiguous(memory_format=torch.channels_last)
+        return weight.transpose(0, 1).contiguous(memory_format=torch.channels_last).transpose(0, 1)
+
     def forward(self, x: Tensor, w: Tensor, noise: Tensor | None) -> Tensor:
         """x [N, I, H, H], w [N, W], noise [r, r] or [N, 1, r, r] or None -> [N, O, r, r]."""
-        style = self.affine(w)  # [N, I]
-        demodulation = (style.square() @ self.energy().t() + 1e-8).rsqrt()  # [N, O]
-        x = self.convolve(x * style[:, :, None, None].to(x.dtype))
-        x = x * demodulation[:, :, None, None].to(x.dtype)
+        style: Tensor = self.affine(w)  # [N, I]
+        demodulation: Tensor = (style.square() @ self.energy().t() + 1e-8).rsqrt()  # [N, O]
+        style, demodulation = (value[:, :, None, None].to(x.dtype) for value in (style, demodulation))
+        noise = None if noise is None else (noise * self.noise_strength).to(x.dtype)
+        if self.frozen_energy is not None:  # the same again, in pieces that fit the cache
+            taps = self.resample_filter if self.up else None
+            return modulated_layer(
+                x, style, demodulation, self.weight, self.bias, noise, taps, self.conv_clamp
+            )
+        x = self.convolve(x * style) * demodulation
         if noise is not None:
-            x = x + (noise * self.noise_strength).to(x.dtype)
+            x = x + noise
         x = F.leaky_relu(x + self.bias[:, None, None].to(x.dtype), LEAKY_SLOPE) * SQRT_2
         return x if self.conv_clamp is None else x.clamp(-self.conv_clamp, self.conv_clamp)
 
@@ -154,7 +168,8 @@ class ToRGB(nn.Module):
         """x [N, I, r, r], w [N, W] -> [N, img_channels, r, r]."""
         style = self.affine(w) * self.weight_gain  # [N, I]
         weight = self.weight[:, :, 0, 0] * style[:, None, :]  # [N, img_channels, I]
-        x = torch.bmm(weight.to(x.dtype), x.flatten(2)).view(-1, len(self.bias), *x.shape[2:])
+        colors = torch.bmm(x.flatten(2).transpose(1, 2), weight.transpose(1, 2).to(x.dtype))
+        x = colors.transpose(1, 2).view(-1, len(self.bias), *x.shape[2:])  # channels stay last in memory
         x = x + self.bias[:, None, None].to(x.dtype)
         return x if self.conv_clamp is None else x.clamp(-self.conv_clamp, self.conv_clamp)
 
@@ -368,5 +383,5 @@ class Generator(nn.Module):
         for block in self.synthesis.blocks():
             for _, layer in block.layers():
                 layer.frozen_energy = layer.energy().detach()
-                layer.weight.data = layer.weight.data.contiguous(memory_format=torch.channels_last)  # faster
+                layer.weight.data = layer.laid_out()
         return self.eval().requires_grad_(False)
