@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 # Before torch is imported: idle OpenMP threads must sleep, not spin, or busy ones slow each other tenfold.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Large tensors lie in large pages: the first touch of 128 MB in small ones costs as much as a convolution of it.
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 _HOMES = {
     "components": ("Basis", "closed_form_factors", "open_basis", "principal_components"),
