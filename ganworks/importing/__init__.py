@@ -89,10 +89,11 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
         if path.is_symlink():
             raise Refused("it is a link", "Give the file that it leads to.") from error
         raise Refused(f"it cannot be opened ({error.strerror})", "Check that it is there.") from error
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise Refused("it is a folder or a device", "Give a file.")
     with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise Refused("it is a folder or a device", "Give a file.")
         if not status.st_size:
             raise Refused("it is empty")
         if status.st_size > MAX_SOURCE_BYTES:

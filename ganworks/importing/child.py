@@ -10,29 +10,31 @@ import mmap
 import os
 import resource
 import sys
+from contextlib import suppress
 from typing import Any
-
-import numpy as np  # noqa: F401  # before the limits, as it takes memory of its own
 
 from ganworks.importing.convert import convert
 from ganworks.importing.refusal import Refused
 
+STEP = 0.02  # of the whole, between two answers about progress
+
 
 def main(source: int, draft: int) -> None:
     """Do what the order says with the two open files."""
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     order = json.load(sys.stdin)
     limit(order["limits"])
+    told = -1.0
 
-    def answer(**content: Any) -> None:
-        answers.write(json.dumps(content) + "\n")
+    def progress(share: float, stage: str) -> None:
+        nonlocal told
+        if share >= told + STEP:
+            told = share
+            answer(share=share, stage=stage)
 
     try:
         data = memoryview(mmap.mmap(source, 0, access=mmap.ACCESS_READ))
         with os.fdopen(draft, "wb") as target:
-            report = convert(
-                data, target, order["words"], lambda share, stage: answer(share=share, stage=stage)
-            )
+            report = convert(data, target, order["words"], progress)
         answer(report=report)
     except Refused as refusal:
         answer(refused=[refusal.reason, refusal.advice])
@@ -42,10 +44,17 @@ def main(source: int, draft: int) -> None:
         )
 
 
+def answer(**content: Any) -> None:
+    """Tell the parent process something."""
+    sys.stdout.write(json.dumps(content) + "\n")
+    sys.stdout.flush()
+
+
 def limit(limits: dict[str, int]) -> None:
     """Set the limits of this process, which nothing in it can raise again."""
     for name, value in limits.items():
         kind = getattr(resource, f"RLIMIT_{name}")
         hard = resource.getrlimit(kind)[1]
         most = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(kind, (most, most))
+        with suppress(ValueError, OSError):  # macOS knows some of these limits and does not let them be set
+            resource.setrlimit(kind, (most, most))

@@ -46,7 +46,7 @@ def convert(data: memoryview, target: BinaryIO, words: dict[str, Any], progress:
         values = found.tensors[key].floats().astype("<f4", copy=False)
         done += values.size
         progress(0.2 + 0.8 * done / total, "Writing the weights")
-        return values.reshape(-1).data.cast("B") if values.size else memoryview(b"")
+        return values.reshape(-1).data.cast("B")
 
     entries = {key: ("F32", weights.shape) for key, weights in found.tensors.items()}
     checkpoint.write_stream(target, "generator", meta, entries, numbers)

@@ -1,5 +1,6 @@
 """The modules of the public PyTorch code: a tree of names, attributes and tensors."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ from ganworks.importing.refusal import MAX_DEPTH, MAX_TENSORS, OBJECT_BYTES, UNK
 from ganworks.importing.tensors import Weights, weights
 
 SQRT_2 = 2**0.5
-MAX_NAME = 100  # characters
+NAME = re.compile(r"\w{1,100}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Reader:
         if type(found) is not dict:
             raise Refused("a module in it is not of the form that is known")
         self.budget.spend(OBJECT_BYTES * len(found))
-        if not all(isinstance(key, str) and "." not in key and len(key) <= MAX_NAME for key in found):
+        if not all(isinstance(key, str) and NAME.fullmatch(key) for key in found):
             raise Refused("a module in it is not of the form that is known")
         return found
 

@@ -57,6 +57,8 @@ def read_own(data: memoryview, budget: Budget) -> Found:
         texts = {key: header.text(key) for key in TEXTS}
     except CheckpointError as error:
         raise refused(error) from error
+    if not _plain(header.meta):
+        raise Refused("its header has malformed classes, or a malformed crop")
     if header.kind != "generator":
         raise Refused(f"it holds {checkpoint.KINDS[header.kind]} and no generator", UNKNOWN)
     entries = {key: entry for key, entry in json.loads(start[8:]).items() if key != "__metadata__"}
@@ -68,6 +70,18 @@ def read_own(data: memoryview, budget: Budget) -> Found:
         tensors[key] = weights(tensor(storage, 0, shape, steps(shape)), budget)
     meta = {key: header.meta[key] for key in KEPT if key in header.meta}
     return Found("PixelLift", {**meta, **sizes, **texts}, tensors)
+
+
+def _plain(meta: dict[str, object]) -> bool:
+    """Whether the classes and the crop in a header are lists of texts, and of four whole numbers."""
+    classes, crop = meta.get("classes") or [], meta.get("crop") or [0, 0, 0, 0]
+    return (
+        isinstance(classes, list)
+        and all(isinstance(name, str) for name in classes)
+        and isinstance(crop, list)
+        and len(crop) == 4
+        and all(type(side) is int for side in crop)
+    )
 
 
 def steps(shape: tuple[int, ...]) -> tuple[int, ...]:

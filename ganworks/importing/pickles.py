@@ -12,19 +12,18 @@ import struct
 from collections.abc import Callable
 from typing import Protocol
 
+from ganworks.importing.graph import check_graph
 from ganworks.importing.records import Text, kind_of
 from ganworks.importing.refusal import (
     MAX_INTEGER_BYTES,
     MAX_MARKS,
-    MAX_OPCODES,
     MAX_TEXT_BYTES,
-    OBJECT_BYTES,
     Budget,
     Refused,
 )
 
 MAX_NAME_BYTES = 256
-MAX_KEY = 2**31  # Python files larger whole numbers in dictionaries under hashes that can be made to collide
+MAX_KEY = 2**60  # Python files larger whole numbers in dictionaries under hashes that can be made to collide
 PROTOCOLS = range(2, 6)
 
 
@@ -47,16 +46,8 @@ class Vocabulary(Protocol):
 class Machine:
     """Reads one pickle from `data`, from `position` on; afterwards `position` is behind it."""
 
-    def __init__(
-        self,
-        data: memoryview,
-        vocabulary: Vocabulary,
-        budget: Budget,
-        position: int = 0,
-        opcodes: int = MAX_OPCODES,
-    ) -> None:
+    def __init__(self, data: memoryview, vocabulary: Vocabulary, budget: Budget, position: int = 0) -> None:
         self.data, self.vocabulary, self.budget, self.position = data, vocabulary, budget, position
-        self.opcodes_left = opcodes
         self.stack: list[object] = []
         self.marks: list[int] = []  # heights of the stack
         self.memo: dict[int, object] = {}
@@ -70,10 +61,7 @@ class Machine:
             opcode = self.byte()
             if opcode == STOP:
                 break
-            self.opcodes_left -= 1
-            if self.opcodes_left < 0:
-                raise Refused(f"it has more than {MAX_OPCODES} instructions")
-            self.budget.spend(OBJECT_BYTES)
+            self.budget.step()
             instruction = instructions.get(opcode)
             if instruction is None:
                 raise Refused(FORBIDDEN.get(opcode, f"it has the unknown instruction {opcode}"))
@@ -81,6 +69,7 @@ class Machine:
         result = self.pop()
         if self.stack or self.marks:
             raise Refused("it ends in the middle of an object")
+        check_graph(result)
         return result
 
     # --- The file

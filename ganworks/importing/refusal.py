@@ -11,6 +11,8 @@ TENSOR_BYTES = 512  # what is known of a tensor
 MAX_OPCODES = 400_000  # public files have up to about 80,000
 MAX_MARKS = 1_000
 MAX_DEPTH = 20  # of modules; published ones have 5
+MAX_NESTING = 100  # of all objects
+MAX_OBJECTS = 10_000_000  # when shared ones are counted each time
 MAX_TENSORS = 20_000
 MAX_TEXT_BYTES = 64 * 1024  # longer texts stay where they are, undecoded
 MAX_INTEGER_BYTES = 16
@@ -38,10 +40,18 @@ def refused(error: CheckpointError) -> Refused:
 
 
 class Budget:
-    """The bytes that may still be taken for what a file holds."""
+    """The bytes that may still be taken for what a file holds, and the instructions that may still be followed."""
 
     def __init__(self, file_bytes: int) -> None:
         self.left = max(MAX_EXPANSION * file_bytes, MIN_BUDGET_BYTES)
+        self.opcodes_left = MAX_OPCODES
+
+    def step(self) -> None:
+        """Call this for each instruction of a pickle, and of those within it."""
+        self.opcodes_left -= 1
+        if self.opcodes_left < 0:
+            raise Refused(f"it has more than {MAX_OPCODES:,} instructions")
+        self.spend(OBJECT_BYTES)
 
     def spend(self, count: int) -> None:
         """Call this before the bytes are taken."""

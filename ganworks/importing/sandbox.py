@@ -7,7 +7,7 @@ with an empty environment, and whatever becomes of it is one sentence here.
 import json
 import logging
 import os
-import select
+import selectors
 import subprocess
 import sys
 import tempfile
@@ -20,7 +20,7 @@ from ganworks.importing.refusal import MAX_EXPANSION, MIB, Refused
 
 logger = logging.getLogger(__name__)
 
-BASE_MEMORY_BYTES = 512 * MIB  # of addresses: Python with numpy takes 150 MB of them
+BASE_MEMORY_BYTES = 384 * MIB  # of addresses: Python with numpy takes 150 MB of them
 BASE_SECONDS, BYTES_PER_SECOND = 30, 5 * MIB
 MAX_ANSWER_BYTES, LOGGED_BYTES = 16 * MIB, 4096
 ROOT = Path(__file__).resolve().parents[2]
@@ -74,6 +74,7 @@ def limits(size: int, seconds: int) -> dict[str, int]:
         "FSIZE": MAX_EXPANSION * size + MIB,
         "CORE": 0,
         "NOFILE": 32,
+        "NPROC": 0,
     }
 
 
@@ -103,13 +104,13 @@ def _answers(child: subprocess.Popen[bytes], order: bytes, deadline: float) -> I
     except BrokenPipeError:
         return
     rest, total = b"", 0
-    while True:
-        ready, _, _ = select.select([child.stdout], [], [], max(0.0, deadline - time.monotonic()))
-        if not ready:
-            raise Refused("reading it takes too long", CRASHED)
-        piece = os.read(child.stdout.fileno(), 65536)
-        total += len(piece)
-        if not piece or total > MAX_ANSWER_BYTES:
-            return
-        *lines, rest = (rest + piece).split(b"\n")
-        yield from (json.loads(line) for line in lines)
+    with selectors.DefaultSelector() as selector:
+        selector.register(child.stdout, selectors.EVENT_READ)
+        while selector.select(max(0.0, deadline - time.monotonic())):
+            piece = os.read(child.stdout.fileno(), 65536)
+            total += len(piece)
+            if not piece or total > MAX_ANSWER_BYTES:
+                return
+            *lines, rest = (rest + piece).split(b"\n")
+            yield from (json.loads(line) for line in lines)
+    raise Refused("reading it takes too long", CRASHED)

@@ -165,6 +165,8 @@ def weights(value: object, budget: Budget) -> Weights:
         found = Weights((), lambda: np.asarray(number, dtype=np.float64))
     else:
         raise Refused(f"it has {kind_of(value)} where weights are expected")
+    if not math.prod(found.shape):
+        raise Refused("it has an empty tensor")
     budget.spend(TENSOR_BYTES + 4 * math.prod(found.shape))
     return found
 
@@ -179,8 +181,6 @@ def _tensor_values(value: Tensor, budget: Budget) -> npt.NDArray[Any]:
         raise Refused("a storage in it is cut short")
     form = np.dtype("<u2" if code == BFLOAT16 else code)
     strides = [step * width for step in value.strides]
-    if not math.prod(value.shape):
-        return np.zeros(value.shape, np.float32)
     found: npt.NDArray[Any] = np.ndarray(value.shape, form, raw, value.offset * width, strides)
     if code == BFLOAT16:
         return (found.astype(np.uint32) << 16).view(np.float32)

@@ -8,7 +8,7 @@ import struct
 
 from ganworks.importing.pickles import Machine
 from ganworks.importing.records import Bytes, Storage, plain_bytes
-from ganworks.importing.refusal import MAX_OPCODES, MAX_TENSORS, Budget, Refused
+from ganworks.importing.refusal import MAX_TENSORS, Budget, Refused
 from ganworks.importing.tensors import STORAGES
 from ganworks.importing.vocabulary import Vocabulary, storage_code
 from ganworks.importing.zips import Archive
@@ -16,7 +16,6 @@ from ganworks.importing.zips import Archive
 MAGIC = 0x1950A86A20F9469CFC6C
 PROTOCOL = 1001
 LEGACY_START = b"\x80\x02\x8a\x0a" + MAGIC.to_bytes(10, "little")
-HEADER_OPCODES = 200
 
 
 class DeclaredStorages:
@@ -85,7 +84,7 @@ def read_legacy(data: memoryview, budget: Budget) -> tuple[object, Vocabulary]:
     """The object that torch.save wrote before torch 1.6."""
     storages = DeclaredStorages()
     vocabulary = TorchVocabulary(budget, storages)
-    found, end = _read_stream(data, vocabulary, storages, budget, MAX_OPCODES)
+    found, end = _read_stream(data, vocabulary, storages, budget)
     if end != len(data):
         raise Refused("there is something behind the numbers in it")
     return found, vocabulary
@@ -95,7 +94,7 @@ def storage_in_bytes(data: Bytes, budget: Budget) -> Storage:
     """A storage that torch.save wrote into a byte string."""
     raw = plain_bytes(data, budget)
     storages = DeclaredStorages()
-    found, _ = _read_stream(raw, Plain(budget, storages), storages, budget, HEADER_OPCODES)
+    found, _ = _read_stream(raw, Plain(budget, storages), storages, budget)
     if not isinstance(found, Storage):
         raise Refused("a byte string in it holds no storage")
     found.data = data
@@ -103,18 +102,18 @@ def storage_in_bytes(data: Bytes, budget: Budget) -> Storage:
 
 
 def _read_stream(
-    data: memoryview, vocabulary: Vocabulary, storages: DeclaredStorages, budget: Budget, opcodes: int
+    data: memoryview, vocabulary: Vocabulary, storages: DeclaredStorages, budget: Budget
 ) -> tuple[object, int]:
     """The object of a stream of the older form, its storages placed, and where the stream ends."""
-    machine = Machine(data, Plain(budget), budget, 0, HEADER_OPCODES)
+    machine = Machine(data, Plain(budget), budget)
     magic, protocol, system = (machine.run() for _ in range(3))
     if magic != MAGIC or protocol != PROTOCOL or type(system) is not dict:
         raise Refused("a storage in it is not what torch.save writes")
     if system.get("little_endian") is not True:
         raise Refused("it was written on a machine with another order of bytes")
-    machine = Machine(data, vocabulary, budget, machine.position, opcodes)
+    machine = Machine(data, vocabulary, budget, machine.position)
     found = machine.run()
-    machine = Machine(data, Plain(budget), budget, machine.position, opcodes)
+    machine = Machine(data, Plain(budget), budget, machine.position)
     keys = machine.run()
     if (
         type(keys) is not list

@@ -20,6 +20,7 @@ from ganworks.importing.records import (
     plain_bytes,
 )
 from ganworks.importing.refusal import OBJECT_BYTES, Budget, Refused
+from ganworks.importing.sources import inspect
 
 Arguments = tuple[object, ...]
 PERSISTENCE_VERSION = 6
@@ -86,8 +87,7 @@ class Vocabulary:
     def count_source(self, source: object) -> None:
         """Remember how long a text of source is that came with a module; the same text counts once."""
         if isinstance(source, str | Text) and id(source) not in self.source_bytes:
-            size = len(source.utf8) if isinstance(source, Text) else len(source.encode("utf-8", "replace"))
-            self.source_bytes[id(source)] = size
+            self.source_bytes[id(source)] = inspect(source)
 
     def stored(self, data: Bytes) -> Storage:
         """A storage in a byte string. Nothing may be nested deeper than that."""

@@ -19,6 +19,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from ganworks.networks import stylegan2
+from ganworks.networks.layers import FullyConnected
+
 VECTORS = Path(__file__).parents[1] / "vectors"
 SOURCE = "raise RuntimeError('module_src was executed')\n"
 STORAGE_NAMES = {
@@ -363,3 +366,36 @@ def modulated(weights: dict[str, torch.Tensor], here: str, there: str) -> dict[s
 def average(name: str = "skip") -> torch.Tensor:
     """The mean of w of a vector."""
     return weights_of(generator(name))["mapping.w_avg"].clone()
+
+
+# --- Networks of any size -----------------------------------------------------------------------------------
+
+
+def from_network(network: stylegan2.Generator) -> Call:
+    """A network of ours in the layout of StyleGAN2-ADA."""
+    return from_module(network, "", network)
+
+
+def from_module(part: torch.nn.Module, name: str, network: stylegan2.Generator) -> Call:
+    """A part of it, with the attributes that the public code gives it."""
+    state = {
+        "training": False,
+        "_parameters": dict(part.named_parameters(recurse=False)),
+        "_buffers": {key: value for key, value in part.named_buffers(recurse=False) if value is not None},
+        "_modules": {key: from_module(child, key, network) for key, child in part.named_children()},
+        "_init_args": (),
+        "_init_kwargs": {},
+    }
+    if isinstance(part, FullyConnected):
+        lr_multiplier = network.mapping.lr_multiplier if name.startswith("fc") else 1.0
+        gain = lr_multiplier / part.weight.shape[1] ** 0.5
+        activation = "lrelu" if name.startswith("fc") else "linear"
+        state |= {"activation": activation, "weight_gain": gain, "bias_gain": lr_multiplier}
+    elif isinstance(part, stylegan2.SynthesisLayer):
+        state |= {"activation": "lrelu", "up": 2 if part.up else 1, "act_gain": np.float64(2**0.5)}
+        state |= {"conv_clamp": part.conv_clamp, "use_noise": True}
+    elif isinstance(part, stylegan2.ToRGB):
+        state |= {"conv_clamp": part.conv_clamp, "weight_gain": part.weight_gain}
+    elif isinstance(part, stylegan2.SynthesisBlock):
+        state |= {"architecture": network.architecture, "use_fp16": part.resolution >= 128}
+    return module(type(part).__name__, state)
