@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ def make_kinds(folder: Path, side_px: int = SIDE_PX) -> Path:
     torch.manual_seed(0)
     sizes: dict[str, int] = {"channel_base": 256, "channel_max": 16}
     plan = stylegan3.standard_description(side_px, channel_base=256, channel_max=8)
+    plan = replace(plan, output_scale=20.0)  # without training its colors would hardly be seen
     crop = [0, side_px // 8, side_px, side_px - side_px // 8]
     networks: dict[str, tuple[torch.nn.Module, dict[str, Any]]] = {
         "kinds": (stylegan2.Generator(16, 32, side_px, c_dim=3, num_layers=2, **sizes), {"classes": CLASSES}),
