@@ -96,10 +96,14 @@ def request_projection(
     space: str = SPACES[0],
     steps: int = DEFAULT_STEPS,
     class_index: int | None = None,
+    kept: uuid.UUID | None = None,
     force: bool = False,
     quota: bool = True,
 ) -> Job | None:
-    """Find an upload in a generator's latent space. None: an equal projection is kept, and is in force now."""
+    """Find an upload in a generator's latent space. None: an equal projection is kept, and is in force now.
+
+    `kept`: the one to go back to, whatever the rest says, if it is still there.
+    """
     params = ProjectParams.from_data(
         {
             "generator": generator,
@@ -125,7 +129,7 @@ def request_projection(
         running = Job.objects.active().filter(image=image, operation=Operation.PROJECT).first()
         if running is not None:
             return _same_or_refuse(running, key)
-        if not force and _point_at_kept(image, key):
+        if not force and (_point_at_kept(image, pk=kept) or _point_at_kept(image, key=key)):
             return None
         if quota:
             _check_quota(user)
@@ -388,8 +392,8 @@ def _same_or_refuse(running: Job, key: str) -> Job:
     raise NotReady("This picture is being projected already. Stop that first, or wait for it.")
 
 
-def _point_at_kept(image: Image, key: str) -> bool:
-    kept = image.projections.filter(key=key).first()
+def _point_at_kept(image: Image, **which: Any) -> bool:
+    kept = image.projections.filter(**which).first()
     if kept is None:
         return False
     values = {

@@ -9,11 +9,30 @@
     return { x: crop.x + left * crop.size, y: crop.y + top * crop.size, width: (right - left) * crop.size, height: (bottom - top) * crop.size };
   };
 
+  /** The uploaded photo's chosen square, or the generated picture as it was stored. */
+  const drawOriginal = (original, config, onto) => {
+    if (!original.complete || !original.naturalWidth) return;
+    const whole = { x: 0, y: 0, width: original.naturalWidth, height: original.naturalHeight };
+    const { x, y, width, height } = config.crop ? framed(config.crop, config.frame) : whole;
+    onto.getContext("2d").drawImage(original, x, y, width, height, 0, 0, onto.width, onto.height);
+  };
+
+  /** Show the member's own photo beside what was made of it. */
+  PixelLift.editorPhoto = (root, config) => {
+    const original = root.querySelector("[data-original]");
+    const photo = root.querySelector("[data-photo]");
+    if (!photo) return;
+    photo.height = Math.round((photo.width * config.height) / config.width);
+    photo.style.setProperty("--ratio", config.width / config.height);
+    const draw = () => drawOriginal(original, config, photo);
+    if (original.complete) draw();
+    original.addEventListener("load", draw);
+  };
+
   /** `wishes`: request() and untouched(), what is drawn now and what comparing shows; see editor.js. */
   PixelLift.editorStage = (root, config, preview, wishes) => {
     const canvas = root.querySelector("[data-canvas]");
     const original = root.querySelector("[data-original]");
-    const photo = root.querySelector("[data-photo]");
     const isUntouched = new Map(); // seq: whether it asked for the untouched picture
     let current = null; // {bitmap, exact}
     let before = null;
@@ -33,21 +52,6 @@
       context.imageSmoothingQuality = "high";
       context.drawImage(shown.bitmap, 0, 0, canvas.width, canvas.height);
     };
-    /** The uploaded photo's chosen square, or the generated picture as it was stored. */
-    const drawOriginal = (onto) => {
-      if (!original.complete || !original.naturalWidth) return;
-      const whole = { x: 0, y: 0, width: original.naturalWidth, height: original.naturalHeight };
-      const { x, y, width, height } = config.crop ? framed(config.crop, config.frame) : whole;
-      onto.getContext("2d").drawImage(original, x, y, width, height, 0, 0, onto.width, onto.height);
-    };
-    if (photo) {
-      photo.height = Math.round((photo.width * config.height) / config.width);
-      photo.style.setProperty("--ratio", config.width / config.height);
-      const draw = () => drawOriginal(photo);
-      if (original.complete) draw();
-      original.addEventListener("load", draw);
-    }
-
     const keyOf = (wish) => JSON.stringify(wish);
     preview.addEventListener("asked", ({ detail: { seq, message } }) => {
       const { type, exact, ...wish } = message;
@@ -71,7 +75,7 @@
         comparing = on;
         if (!on) paint(current);
         else if (before) paint(before);
-        else if (config.source === "random") drawOriginal(canvas); // as it was stored, until it is drawn
+        else if (config.source === "random") drawOriginal(original, config, canvas); // as it was stored, until it is drawn
         if (before?.exact) return;
         if (on) preview.render(wishes.untouched());
         else preview.render(wishes.request());
@@ -79,5 +83,4 @@
       handles: [canvas],
     };
   };
-  PixelLift.framed = framed;
 })();

@@ -30,6 +30,7 @@
   const request = () => ({ edits: sliders.edits(), ...settings.request() });
   const untouched = () => ({ edits: [], ...settings.untouchedRequest() });
   const stage = (config.scrolls ? PixelLift.editorPanorama : PixelLift.editorStage)(root, config, preview, { request, untouched });
+  PixelLift.editorPhoto(root, config);
 
   // --- State ---
 

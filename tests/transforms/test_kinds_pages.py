@@ -105,6 +105,25 @@ def test_a_photo_is_looked_for_in_all_classes_unless_one_is_named(member: Client
     assert upload.jobs.get().params["class_index"] is None
 
 
+def test_one_goes_back_to_an_earlier_search_in_another_class(
+    member: Client, alice: User, upload: Image, run: Run
+) -> None:
+    for class_index in (2, None):
+        job = services.request_projection(alice, upload, generator="kinds", steps=2, class_index=class_index)
+        assert job is not None
+        run(job)
+        upload.refresh_from_db()
+        if class_index:
+            saved = saved_by(services.request_save(alice, upload, name="First"))
+    body = page_of(member, upload, f"?saved={saved.pk}")
+    form = re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', body)
+    fields = {name: value for name, value in form if name != "csrfmiddlewaretoken"}
+    assert fields["kept"] == saved.recipe["source"]["projection"]
+    member.post(reverse("transforms:crop_and_project", args=[upload.pk]), fields)
+    upload.refresh_from_db()
+    assert str(upload.projection_id) == saved.recipe["source"]["projection"]
+
+
 def test_a_page_of_a_generator_that_is_gone_still_opens(
     member: Client, alice: User, settings: Any, tmp_path: Path
 ) -> None:
