@@ -248,7 +248,7 @@ class CheckpointImportAdmin(admin.ModelAdmin[CheckpointImport]):
 
     @admin.display(description="latents")
     def latents(self, row: CheckpointImport) -> str:
-        report = row.report
+        report = {**dict.fromkeys(("z_dim", "w_dim", "num_ws", "mapping_layers"), "?"), **row.report}
         return (
             f"z {report['z_dim']}, w {report['w_dim']} in {report['num_ws']} layers, "
             f"mapping of {report['mapping_layers']} layers"
@@ -262,7 +262,7 @@ class CheckpointImportAdmin(admin.ModelAdmin[CheckpointImport]):
 
     @admin.display(description="parameters")
     def parameters(self, row: CheckpointImport) -> str:
-        return f"{row.report['parameters']:,}"
+        return f"{row.report.get('parameters', 0):,}"
 
     @admin.display(description="size of the file")
     def size(self, row: CheckpointImport) -> str:

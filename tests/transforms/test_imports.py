@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 from django.core.files.storage import default_storage
+from django.urls import reverse
 from django.utils import timezone
 from pytest_django import Settings
 
 from accounts.models import User
 from gallery.models import Image, Projection, SavedImage, Status
 from gallery.storage import OverwritingStorage
+from tests.conftest import ClientOf
 from tests.transforms.conftest import Run
 from transforms import imports, installing, services, slices, sweeper
 from transforms.engine import engine
@@ -497,6 +499,17 @@ def test_a_worker_that_was_killed_after_the_rename_is_followed_by_one_that_notic
     assert (row.state, row.report["resolution"], stored(row)) == (ImportState.INSTALLED, 32, [])
     assert row.generator_sha256 == engine().generator("mine").sha256
     assert row.jobs.filter(operation=Operation.DIRECTIONS).count() == 1
+
+
+def test_a_generator_whose_report_got_lost_can_be_looked_at(
+    mo: User, plain: bytes, send: Send, run: Run, own_models: Path, client_of: ClientOf
+) -> None:
+    row = send(mo, plain)
+    CheckpointImport.objects.filter(pk=row.pk).update(
+        state=ImportState.INSTALLED, report={"generator_sha256": "x"}
+    )
+    page = client_of(mo).get(reverse("admin:transforms_checkpointimport_change", args=[row.pk]))
+    assert page.status_code == 200
 
 
 def test_what_a_killed_attempt_left_is_cleared_by_the_next(

@@ -28,25 +28,17 @@ class Command(BaseCommand):
             raise CommandError(f"{len(problems)} files cannot be used.")
 
     def _table(self) -> None:
-        rows = [("NAME", "LABEL", "SIDE", "LAYERS", "CLASSES", "DIRECTIONS", "MB", "SHA-256")]
+        rows = [("NAME", "LABEL", "KIND", "PICTURES", "LAYERS", "CLASSES", "DIRECTIONS", "MB", "SHA-256")]
         for info in engine().generators():
+            width, height = info.picture_size
+            sizes = f"{width} x {height}", str(info.num_ws), str(info.c_dim)
             directions = "yes" if info.has_components else "no"
-            megabytes = f"{info.bytes / 1e6:.1f}"
-            sizes = str(info.resolution), str(info.num_ws), str(info.c_dim)
-            rows.append((info.name, info.label, *sizes, directions, megabytes, info.sha256[:12]))
+            weights = f"{info.bytes / 1e6:.1f}", info.sha256[:12]
+            rows.append((info.name, info.label, info.architecture, *sizes, directions, *weights))
         for upscaler in engine().upscalers():
-            megabytes = f"{upscaler.bytes / 1e6:.1f}"
+            weights = f"{upscaler.bytes / 1e6:.1f}", upscaler.sha256[:12]
             rows.append(
-                (
-                    upscaler.name,
-                    upscaler.label,
-                    f"x{upscaler.scale}",
-                    "",
-                    "",
-                    "",
-                    megabytes,
-                    upscaler.sha256[:12],
-                )
+                (upscaler.name, upscaler.label, "upscaler", f"x{upscaler.scale}", "", "", "", *weights)
             )
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         for row in rows:
@@ -56,5 +48,8 @@ class Command(BaseCommand):
 
 
 def _as_data(info: Any) -> dict[str, Any]:
-    names = ("name", "label", "resolution", "num_ws", "c_dim", "sha256", "license", "has_components", "bytes")
+    names = (
+        "name", "label", "architecture", "resolution", "picture_size", "num_ws", "c_dim", "sha256", "license",
+        "source_format", "source_sha256", "has_components", "has_factors", "bytes",
+    )  # fmt: skip
     return {name: getattr(info, name) for name in names}
