@@ -5,6 +5,7 @@ standard output it writes a JSON object for each step, `{"share": 0.3, "stage": 
 `report`, or with the reason why the file is `refused`.
 """
 
+import errno
 import json
 import mmap
 import os
@@ -38,6 +39,10 @@ def main(source: int, draft: int) -> None:
         answer(report=report)
     except Refused as refusal:
         answer(refused=[refusal.reason, refusal.advice])
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        answer(refused=["the disk is full", "Make room, and import it again."])
     except MemoryError:
         answer(
             refused=["it needs more memory than a file of its size may", "It is damaged, or made to do harm."]

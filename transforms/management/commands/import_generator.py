@@ -64,6 +64,7 @@ class Command(BaseCommand):
         with installing.plain_disk_errors():
             draft = installing.Draft.fresh(f"command-{os.getpid()}")
             try:
+                installing.check_room(params.bytes)
                 report = read_checkpoint(
                     file,
                     draft.generator,
