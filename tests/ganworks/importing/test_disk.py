@@ -13,7 +13,7 @@ from tests.ganworks.importing.writer import pickled, snapshot
 def test_a_full_disk_is_named(tmp_path: Path) -> None:
     path = tmp_path / "file.pkl"
     path.write_bytes(pickled(snapshot("skip")))
-    given = {"label": None, "license": None, "description": None, "classes": []}
+    given: dict[str, Any] = {"label": None, "license": None, "description": None, "classes": []}
     words: dict[str, Any] = {"given": given, "known": None, "name": path.name}
     with (
         path.open("rb") as source,
