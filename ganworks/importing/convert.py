@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 from ganworks import checkpoint
 from ganworks.importing.found import IMG_CHANNELS, Found
 from ganworks.importing.reader import read
-from ganworks.importing.refusal import Refused
+from ganworks.importing.refusal import Refused, readable
 
 BUFFERS = {
     "w_avg",
@@ -23,7 +23,9 @@ BUFFERS = {
     "basis",
 }
 CHUNK_BYTES = 4 * 1024 * 1024
-TEXTS = ("label", "license", "description")
+RESERVED = "__metadata__"  # where safetensors keep what is no tensor
+TEXTS = {"label": 80, "license": 300, "description": 2000}  # and how long they may be
+MAX_CLASS_NAME, MAX_SOURCE_NAME = 100, 255
 Progress = Callable[[float, str], None]
 
 
@@ -48,6 +50,8 @@ def convert(data: memoryview, target: BinaryIO, words: dict[str, Any], progress:
         progress(0.2 + 0.8 * done / total, "Writing the weights")
         return values.reshape(-1).data.cast("B")
 
+    if RESERVED in found.tensors:
+        raise Refused(f"a tensor in it is named {RESERVED!r}")
     entries = {key: ("F32", weights.shape) for key, weights in found.tensors.items()}
     checkpoint.write_stream(target, "generator", meta, entries, numbers)
     return _summary(found, meta, len(data))
@@ -74,7 +78,12 @@ def _texts(words: dict[str, Any], meta: dict[str, Any]) -> dict[str, Any]:
         raise Refused(f"{len(classes)} classes were named, and its generator has {c_dim}", advice)
     texts = {key: known.get(key) or meta.get(key, "") if given[key] is None else given[key] for key in TEXTS}
     crop = known.get("crop") or meta.get("crop")
-    return {**texts, "classes": classes, "crop": crop, "source_name": words["name"]}
+    return {
+        **{key: readable(texts[key], longest) for key, longest in TEXTS.items()},
+        "classes": [readable(name, MAX_CLASS_NAME) for name in classes],
+        "crop": crop,
+        "source_name": readable(words["name"], MAX_SOURCE_NAME),
+    }
 
 
 def _summary(found: Found, meta: dict[str, Any], source_bytes: int) -> dict[str, Any]:

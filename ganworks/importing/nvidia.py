@@ -10,7 +10,7 @@ from ganworks.importing.refusal import Budget
 from ganworks.importing.tensors import constant
 
 
-def read_stylegan2(root: Node) -> Found:
+def read_stylegan2(root: Node, budget: Budget) -> Found:
     """A StyleGAN2 of any of the three architectures."""
     mapping, synthesis = root.child("mapping"), root.child("synthesis")
     sizes = resolutions(modules.block_sizes(synthesis))
@@ -26,7 +26,7 @@ def read_stylegan2(root: Node) -> Found:
             layer = block.child(name)
             modules.check_layer(layer, up)
             layers.append(layer)
-            found |= _without_noise(layer, f"synthesis.b{r}.{name}", r)
+            found |= _without_noise(layer, f"synthesis.b{r}.{name}", r, budget)
     layers += [block.children["torgb"] for block in blocks if "torgb" in block.children]
     check_colors(found.get(f"synthesis.b{sizes[-1]}.torgb.weight"))
     half = sum(block.attributes.get("use_fp16") is True for block in blocks)
@@ -76,10 +76,11 @@ def _is_text(block: Node, key: str) -> bool:
     return True
 
 
-def _without_noise(layer: Node, name: str, resolution: int) -> dict[str, tensors.Weights]:
+def _without_noise(layer: Node, name: str, resolution: int, budget: Budget) -> dict[str, tensors.Weights]:
     """For a layer that was made without noise: maps of zeros, and no strength."""
     if "noise_const" in layer.tensors or "noise_strength" in layer.tensors:
         return {}
+    budget.spend(4 * resolution**2)
     return {
         f"{name}.noise_const": constant(0, resolution, resolution),
         f"{name}.noise_strength": constant(0),

@@ -8,6 +8,7 @@ import struct
 from ganworks import checkpoint
 from ganworks.errors import CheckpointError
 from ganworks.importing.found import Found
+from ganworks.importing.graph import check_graph
 from ganworks.importing.records import Storage
 from ganworks.importing.refusal import UNKNOWN, Budget, Refused, refused
 from ganworks.importing.tensors import tensor, weights
@@ -57,8 +58,9 @@ def read_own(data: memoryview, budget: Budget) -> Found:
         texts = {key: header.text(key) for key in TEXTS}
     except CheckpointError as error:
         raise refused(error) from error
+    check_graph(header.meta)
     if not _plain(header.meta):
-        raise Refused("its header has malformed classes, or a malformed crop")
+        raise Refused("its header has malformed classes, a malformed crop or a malformed text")
     if header.kind != "generator":
         raise Refused(f"it holds {checkpoint.KINDS[header.kind]} and no generator", UNKNOWN)
     entries = {key: entry for key, entry in json.loads(start[8:]).items() if key != "__metadata__"}
@@ -73,8 +75,12 @@ def read_own(data: memoryview, budget: Budget) -> Found:
 
 
 def _plain(meta: dict[str, object]) -> bool:
-    """Whether the classes and the crop in a header are lists of texts, and of four whole numbers."""
+    """Whether classes and crop are lists of texts, and of four whole numbers, and the rest can be written again."""
     classes, crop = meta.get("classes") or [], meta.get("crop") or [0, 0, 0, 0]
+    try:
+        json.dumps([meta.get(key) for key in KEPT if key != "classes"], ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
     return (
         isinstance(classes, list)
         and all(isinstance(name, str) for name in classes)

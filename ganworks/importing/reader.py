@@ -105,7 +105,7 @@ def _modules(module: Module, budget: Budget) -> Found:
     if first is not None and "input" in first.children:
         return alis.read_alis(root)
     if first is not None and "const" in first.tensors:
-        return nvidia.read_stylegan2(root)
+        return nvidia.read_stylegan2(root, budget)
     raise Refused("its generator is of an architecture that is not known here", UNKNOWN)
 
 

@@ -17,6 +17,8 @@ MAX_TENSORS = 20_000
 MAX_TEXT_BYTES = 64 * 1024  # longer texts stay where they are, undecoded
 MAX_INTEGER_BYTES = 16
 
+MAX_SENTENCE, MAX_NAME = 300, 60  # characters
+
 DAMAGED = "Get it again from where it was published."
 UNKNOWN = "Choose a checkpoint of StyleGAN2, StyleGAN3 or ALIS."
 
@@ -29,8 +31,17 @@ class Refused(Exception):
         self.reason, self.advice = reason, advice
 
     def error(self, name: str) -> CheckpointError:
-        """The sentence for a user. `name` is the file's."""
-        return CheckpointError(f"The file {name} cannot be imported: {self.reason}. {self.advice}")
+        """The sentence for a user. `name` is the file's. Whatever the file put into it, it is short and plain."""
+        start, end = f"The file {readable(name, MAX_NAME)} cannot be imported: ", f". {self.advice}"
+        return CheckpointError(start + readable(self.reason, MAX_SENTENCE - len(start) - len(end)) + end)
+
+
+def readable(text: str, longest: int) -> str:
+    """A text of a stranger's for people to read: nothing that moves a terminal's cursor or turns a line around."""
+    plain = "".join(
+        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text[:longest]
+    )
+    return plain if len(text) <= longest else plain[:-1] + "…"
 
 
 def refused(error: CheckpointError) -> Refused:

@@ -25,6 +25,7 @@ LR_MULTIPLIER = 0.01
 KERNEL_SUMS = (1.0, 4.0)  # filters that enlarge are stored with their gain
 MARK = "convs.0.conv.modulation.weight"  # a name that only these generators have
 SAMPLES, SAMPLES_AT_ONCE = 10_000, 500
+BYTES_A_SAMPLE = 24  # for each number of a layer: the number in float64, and copies in float32
 # Names of layers here, and there: b4.conv1, b4.torgb, then conv0, conv1 and torgb of each block.
 PARTS = {
     "weight": "conv.weight",
@@ -49,7 +50,9 @@ def read_rosinality(state: Mapping[Any, object], average: object, budget: Budget
     reader.finish()
     check_colors(found[f"synthesis.b{sizes[-1]}.torgb.weight"])
     ignored: list[str] = []
-    found["mapping.w_avg"] = _average(average, budget) if average is not None else _computed_average(found)
+    found["mapping.w_avg"] = (
+        _average(average, budget) if average is not None else _computed_average(found, budget)
+    )
     if average is None:
         ignored.append(f"The average of w is not in the file; it was computed from {SAMPLES:,} latents.")
     meta = {
@@ -142,7 +145,7 @@ def _average(value: object, budget: Budget) -> Weights:
     return Weights(row.shape, lambda: row)
 
 
-def _computed_average(found: dict[str, Weights]) -> Weights:
+def _computed_average(found: dict[str, Weights], budget: Budget) -> Weights:
     """The mean of w over latents that are always the same."""
     layers: list[tuple[Floats, Floats]] = []
     while f"mapping.fc{len(layers)}.weight" in found:
@@ -152,6 +155,8 @@ def _computed_average(found: dict[str, Weights]) -> Weights:
         raise unusual("has a mapping network of strange shapes")
     if any(after.shape[1] != before.shape[0] for (before, _), (after, _) in pairwise(layers)):
         raise unusual("has a mapping network of strange shapes")
+    widest = max(max(weight.shape) for weight, _ in layers)
+    budget.spend(SAMPLES_AT_ONCE * widest * BYTES_A_SAMPLE)
     random, total = np.random.RandomState(0), np.zeros(layers[-1][0].shape[0])
     for _ in range(0, SAMPLES, SAMPLES_AT_ONCE):
         x = random.randn(SAMPLES_AT_ONCE, layers[0][0].shape[1]).astype(np.float32)

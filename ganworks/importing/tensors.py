@@ -52,6 +52,7 @@ def tensor(storage: object, offset: object, shape: object, strides: object) -> T
     last = start + sum((side - 1) * step for side, step in zip(sides, steps, strict=True))
     if start > storage.count or (count and (last >= storage.count or count > storage.count)):
         raise Refused("a tensor in it reaches beyond its storage")
+    sides_of(shape, "the shape of a tensor")
     return Tensor(storage, start, sides, steps)
 
 
@@ -64,6 +65,14 @@ def whole_numbers(values: object, what: str) -> tuple[int, ...]:
     return values
 
 
+def sides_of(shape: object, what: str) -> tuple[int, ...]:
+    """The sides of something that fits into addresses; numpy wants that even where one of them is 0."""
+    sides = whole_numbers(shape, what)
+    if math.prod(max(side, 1) for side in sides) > MAX_SIDE:
+        raise Refused(f"{what} in it is absurd")
+    return sides
+
+
 def dtype(code: object) -> DType:
     """A numpy format by its code. Objects, texts, dates and structures are refused."""
     if not isinstance(code, str) or code.lstrip("<>|=") not in NUMPY_CODES:
@@ -73,7 +82,7 @@ def dtype(code: object) -> DType:
 
 def check_array(array: Array) -> None:
     """The bytes of an array must be as many as its shape needs (those in a text are counted when they are read)."""
-    whole_numbers(array.shape, "the shape of an array")
+    sides_of(array.shape, "the shape of an array")
     if isinstance(array.data, memoryview) and len(array.data) != math.prod(array.shape) * _width(array.dtype):
         raise Refused("an array in it has another size than its shape needs")
 
