@@ -49,12 +49,12 @@ def import_checkpoint(
     try:
         with _opened(source) as file, checkpoint.draft_of(target) as draft:
             data = sandbox.run(file, draft, words, on_progress)
+            report = ImportReport.from_data({**data, "generator_sha256": "", "seconds": 0.0})
             _check(Path(draft.name), source.name)
     except Refused as refusal:
         raise refusal.error(source.name) from refusal
-    sha256 = checkpoint.sha256_of(target)
     seconds = round(time.monotonic() - start, 3)
-    report = ImportReport.from_data({**data, "generator_sha256": sha256, "seconds": seconds})
+    report = replace(report, generator_sha256=checkpoint.sha256_of(target), seconds=seconds)
     report.save(target.with_name(REPORT_FILE))
     return report
 

@@ -28,6 +28,7 @@ def read_stylegan2(root: Node, budget: Budget) -> Found:
             layers.append(layer)
             found |= _without_noise(layer, f"synthesis.b{r}.{name}", r, budget)
     layers += [block.children["torgb"] for block in blocks if "torgb" in block.children]
+    architecture = _architecture(blocks)
     check_colors(found.get(f"synthesis.b{sizes[-1]}.torgb.weight"))
     half = sum(block.attributes.get("use_fp16") is True for block in blocks)
     if half:
@@ -36,7 +37,7 @@ def read_stylegan2(root: Node, budget: Budget) -> Found:
         )
     meta = {
         "architecture": "stylegan2",
-        "synthesis_architecture": _architecture(blocks),
+        "synthesis_architecture": architecture,
         "resolution": sizes[-1],
         "num_ws": 2 * len(sizes),
         "lr_multiplier": multiplier,

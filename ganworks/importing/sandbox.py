@@ -112,5 +112,20 @@ def _answers(child: subprocess.Popen[bytes], order: bytes, deadline: float) -> I
             if not piece or total > MAX_ANSWER_BYTES:
                 return
             *lines, rest = (rest + piece).split(b"\n")
-            yield from (json.loads(line) for line in lines)
+            yield from map(_answer, lines)
     raise Refused("reading it takes too long", CRASHED)
+
+
+def _answer(line: bytes) -> dict[str, Any]:
+    """One answer. Whatever the child says is checked, as a file may have found a way to speak through it."""
+    try:
+        found = json.loads(line)
+        if "refused" in found:
+            reason, advice = found["refused"]
+            return {"refused": (str(reason), str(advice))}
+        if "report" in found:
+            return {"report": dict(found["report"])}
+        return {"share": float(found["share"]), "stage": str(found["stage"])}
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        logger.error("The child of an import ended with an answer that is none: %r", line[:LOGGED_BYTES])
+        raise Refused("reading it failed", CRASHED) from error

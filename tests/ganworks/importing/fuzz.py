@@ -23,9 +23,8 @@ import torch
 
 from ganworks.importing.convert import convert
 from ganworks.importing.refusal import MAX_EXPANSION, MIB, Refused
-from ganworks.networks import stylegan2
 
-from .writer import average, from_network, generator, legacy, pickled, rosinality, snapshot, zipped
+from .writer import average, from_network, generator, legacy, pickled, rosinality, snapshot, tiny, zipped
 
 MAX_SECONDS = 5.0
 FIXED_BYTES = 24 * MIB  # for Python's objects, whatever the file's size
@@ -98,13 +97,6 @@ def check(data: bytes, *, measure: bool = False) -> str:
     assert time.monotonic() - start < MAX_SECONDS, "it took too long"
     assert peak <= MAX_EXPANSION * len(data) + FIXED_BYTES, f"{peak} bytes for a file of {len(data)}"
     return result
-
-
-def tiny(**changes: Any) -> stylegan2.Generator:
-    """A network so small that thousands of files are read in a second or two."""
-    torch.manual_seed(0)
-    sizes = {"z_dim": 2, "w_dim": 3, "resolution": 8, "num_layers": 1, "channel_base": 16, "channel_max": 2}
-    return stylegan2.Generator(**{**sizes, **changes})
 
 
 @cache

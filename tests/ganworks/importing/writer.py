@@ -399,3 +399,10 @@ def from_module(part: torch.nn.Module, name: str, network: stylegan2.Generator) 
     elif isinstance(part, stylegan2.SynthesisBlock):
         state |= {"architecture": network.architecture, "use_fp16": part.resolution >= 128}
     return module(type(part).__name__, state)
+
+
+def tiny(**changes: Any) -> stylegan2.Generator:
+    """A network so small that thousands of files are read in a second or two."""
+    torch.manual_seed(0)
+    sizes = {"z_dim": 2, "w_dim": 3, "resolution": 8, "num_layers": 1, "channel_base": 16, "channel_max": 2}
+    return stylegan2.Generator(**{**sizes, **changes})
