@@ -49,7 +49,7 @@ def import_checkpoint(
     try:
         with _opened(source) as file, checkpoint.draft_of(target) as draft:
             data = sandbox.run(file, draft, words, on_progress)
-            report = ImportReport.from_data({**data, "generator_sha256": "", "seconds": 0.0})
+            report = _report(data)
             _check(Path(draft.name), source.name)
     except Refused as refusal:
         raise refusal.error(source.name) from refusal
@@ -68,6 +68,14 @@ def find_imported(directory: str | Path, source_sha256: str) -> Path | None:
         except CheckpointError:
             continue
     return None
+
+
+def _report(data: dict[str, Any]) -> ImportReport:
+    """The report that the child made. It lacks what is known only in the end."""
+    try:
+        return ImportReport.from_data({**data, "generator_sha256": "", "seconds": 0.0})
+    except ValueError as error:
+        raise Refused("reading it failed") from error
 
 
 def _words(name: str, given: dict[str, str | None], classes: Sequence[str] | None) -> dict[str, Any]:

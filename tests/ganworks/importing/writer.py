@@ -394,6 +394,8 @@ def from_module(part: torch.nn.Module, name: str, network: stylegan2.Generator) 
     elif isinstance(part, stylegan2.SynthesisLayer):
         state |= {"activation": "lrelu", "up": 2 if part.up else 1, "act_gain": np.float64(2**0.5)}
         state |= {"conv_clamp": part.conv_clamp, "use_noise": True}
+    elif isinstance(part, stylegan2.Shortcut):
+        state |= {"activation": "linear", "conv_clamp": None}
     elif isinstance(part, stylegan2.ToRGB):
         state |= {"conv_clamp": part.conv_clamp, "weight_gain": part.weight_gain}
     elif isinstance(part, stylegan2.SynthesisBlock):
