@@ -190,7 +190,7 @@ window.addEventListener("beforeunload", (event) => {
 
 // --- Known files ---
 
-fileInput.addEventListener("change", () => {
+const recognise = () => {
   clearErrors();
   const [file] = fileInput.files;
   if (!file) return;
@@ -198,7 +198,7 @@ fileInput.addEventListener("change", () => {
   part("recognised").textContent = entry ? `Known: ${entry.label}. Label, licence and crop need not be given.` : "";
   if (!nameInput.value) nameInput.value = entry?.name || slug(file.name);
   labelInput.placeholder = entry?.label || "";
-});
+};
 const slug = (name) =>
   name
     .replace(/\.[^.]*$/, "")
@@ -206,5 +206,7 @@ const slug = (name) =>
     .replace(/[^a-z0-9_]+/g, "-")
     .replace(/^[-_]+|-+$/g, "")
     .slice(0, 63);
+fileInput.addEventListener("change", recognise);
+recognise(); // a file may have been chosen before this script had come, or come back with the page
 
 start.disabled = false;
