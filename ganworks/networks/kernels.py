@@ -103,7 +103,7 @@ class _ModulatedLayer(torch.autograd.Function):
         dnoise = torch.zeros_like(noise) if ctx.needs_input_grad[3] else None
         for first, last, start, stop in bands(y, x.shape[2]):
             rows = slice(up * start, up * stop)
-            dz = _unrectified(slope[:, :, rows], y[:, :, rows], ctx.clamp)
+            dz = unrectified(slope[:, :, rows], y[:, :, rows], ctx.clamp)
             own = slice(up * (first - start), up * (last - start))  # the other rows are a neighbor's
             here = slice(up * first, up * last)
             z = _linear(y[:, :, here]).sub_(bias)
@@ -133,7 +133,7 @@ def _convolve_back(slope: Tensor, weight: Tensor, taps: Tensor | None) -> Tensor
     return F.conv2d(slope, weight.transpose(0, 1), stride=2)
 
 
-def _unrectified(slope: Tensor, y: Tensor, clamp: float | None) -> Tensor:
+def unrectified(slope: Tensor, y: Tensor, clamp: float | None) -> Tensor:
     """The slope of what was rectified and clamped to y."""
     if clamp is not None:
         slope = torch.ops.aten.hardtanh_backward(slope, y, -clamp, clamp)

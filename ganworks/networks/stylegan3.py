@@ -7,18 +7,12 @@ them, and the sizes come from a plain description (`SynthesisDescription`).
 Shapes: N pictures, W = w_dim, L = num_ws (one row for the input and one for each layer), C channels, I and O
 those before and after a layer.
 
-A layer raises the sampling rate, applies the leaky rectifier and lowers the rate again. Between the two
-filters every value has one phase, its position modulo the rate; the rectifier acts on each value alone. So a
-phase is computed straight from the input with its share of the taps (36 of 144 when the rate doubles),
-rectified and added to the output with its share of the other filter. No zero is inserted, no value is computed
-and then dropped, the enlarged feature map is never held as a whole, and radial filters cost no more than
-separable ones. One picture of T at 256 px with random weights of the public sizes, on one thread of a busy
-machine: 4.3 s, and 15.0 s with inserted zeros and separable filters, which is 0.29 of the time.
+A layer raises the sampling rate, applies the leaky rectifier and lowers the rate again, which `rectifier.py` does.
 """
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -26,7 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ganworks.networks.layers import LEAKY_SLOPE, SQRT_2, FullyConnected
+from ganworks.networks.layers import FullyConnected
+from ganworks.networks.rectifier import filtered_rectifier
 from ganworks.networks.stylegan2 import MappingNetwork
 
 FILTER_SIZE = 6  # taps per unit of the rate
@@ -205,106 +200,14 @@ class SynthesisInput(nn.Module):
         return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=2)
 
 
-class Axis:
-    """
-    One axis of a filtered rectifier, by phases: a value at the raised rate has the index `up * q + phase`.
-
-    With `size` values, the zero-inserted signal z[i * up] = x[i] is padded by `before` and `after` (cropped
-    where these are negative), filtered with `up_taps` taps, and after the rectifier with `down_taps`, of whose
-    results every `down`-th is kept.
-    """
-
-    def __init__(
-        self, size: int, up: int, down: int, before: int, after: int, up_taps: int, down_taps: int
-    ) -> None:
-        self.up, self.down, self.before = up, down, before
-        raised = size * up + before + after - up_taps + 1
-        self.count = (raised - down_taps) // down + 1  # results
-        self.steps = up // down  # phases of the results
-        self.low = min(self.source(phase)[1] for phase in range(up))
-        last = max(
-            start + (raised - 1 - phase) // up + (up_taps - 1 - tap) // up
-            for phase in range(up)
-            for tap, start in [self.source(phase)]
-        )
-        self.pad = (-self.low, last - (size - 1))
-
-    def source(self, phase: int) -> tuple[int, int]:
-        """The first tap that meets a value of x rather than a zero, and for q = 0 that value's index."""
-        tap = (self.before - phase) % self.up
-        return tap, (phase + tap - self.before) // self.up
-
-    def target(self, phase: int, step: int) -> tuple[int, int]:
-        """The first tap by which a phase enters results `steps * q + step`, and the shift of q to there."""
-        tap = (phase - self.down * step) % self.up
-        shift = (self.down * step + tap - phase) // self.up
-        return tap, shift + self.source(phase)[1] - self.low
-
-    def results(self, step: int) -> int:
-        return -(-(self.count - step) // self.steps)
-
-
-def filtered_rectifier(
-    x: Tensor,
-    up_filter: Tensor,
-    down_filter: Tensor,
-    up: int,
-    down: int,
-    padding: Sequence[int],
-    clamp: float | None,
-) -> Tensor:
-    """
-    [N, C, H, W]: raise the rate, leaky rectifier with gain sqrt(2), clamp, lower the rate (`Axis`).
-
-    Filters are [taps], applied along both axes, or [taps, taps]; `up` must be a multiple of `down`.
-    """
-    if up % down:
-        raise ValueError("The upsampling factor must be a multiple of the downsampling factor.")
-    rise, fall = (flipped_square(taps).to(x.dtype) for taps in (up_filter, down_filter))
-    rise = rise * (up**2 * SQRT_2)  # the rectifier's gain may come before it
-    across = Axis(x.shape[3], up, down, padding[0], padding[1], len(rise), len(fall))
-    along = Axis(x.shape[2], up, down, padding[2], padding[3], len(rise), len(fall))
-    x = F.pad(x, (*across.pad, *along.pad)).contiguous(memory_format=torch.channels_last)
-    steps = [(a, b) for a in range(along.steps) for b in range(across.steps)]
-    sums: dict[tuple[int, int], Tensor] = {}
-    for i in range(up):
-        for j in range(up):
-            phase = depthwise(x, rise[along.source(i)[0] :: up, across.source(j)[0] :: up])
-            phase = F.leaky_relu(phase, LEAKY_SLOPE, inplace=True)
-            if clamp is not None:
-                phase = phase.clamp(-clamp, clamp) if phase.requires_grad else phase.clamp_(-clamp, clamp)
-            for a, b in steps:
-                (row, top), (column, left) = along.target(i, a), across.target(j, b)
-                part = depthwise(phase, fall[row::up, column::up])
-                part = part[:, :, top : top + along.results(a), left : left + across.results(b)]
-                sums[a, b] = sums[a, b].add_(part) if (a, b) in sums else part
-    if len(steps) == 1:
-        return sums[0, 0]
-    results = x.new_empty(x.shape[0], x.shape[1], along.count, across.count).contiguous(
-        memory_format=torch.channels_last
-    )
-    for a, b in steps:
-        results[:, :, a :: along.steps, b :: across.steps] = sums[a, b]
-    return results
-
-
-def flipped_square(taps: Tensor) -> Tensor:
-    """A filter as the kernel [taps, taps] of a correlation."""
-    return (taps if taps.ndim == 2 else torch.outer(taps, taps)).flip((0, 1))
-
-
-def depthwise(x: Tensor, kernel: Tensor) -> Tensor:
-    """Correlate each channel of [N, C, H, W] with [h, w]."""
-    weight = kernel.expand(x.shape[1], 1, *kernel.shape)
-    return F.conv2d(x, weight, groups=x.shape[1])
-
-
 class SynthesisLayer(nn.Module):
     """A modulated convolution, and a rectifier between filters; or, for colours, neither filter nor it."""
 
     magnitude_ema: Tensor
     up_filter: Tensor | None
     down_filter: Tensor | None
+    frozen_scale: Tensor | None
+    frozen_energy: Tensor | None
 
     def __init__(self, w_dim: int, plan: LayerDescription) -> None:
         super().__init__()
@@ -313,6 +216,8 @@ class SynthesisLayer(nn.Module):
         self.weight = nn.Parameter(torch.randn(plan.outputs, plan.inputs, plan.kernel, plan.kernel))
         self.bias = nn.Parameter(torch.zeros(plan.outputs))
         self.register_buffer("magnitude_ema", torch.ones([]))
+        self.register_buffer("frozen_scale", None, persistent=False)
+        self.register_buffer("frozen_energy", None, persistent=False)
         down_shape = (plan.down_taps,) * (2 if plan.down_radial else 1)
         up, down = torch.ones(plan.up_taps), torch.ones(down_shape)
         self.register_buffer("up_filter", up / up.numel() if plan.up_taps else None)
@@ -321,23 +226,43 @@ class SynthesisLayer(nn.Module):
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         """x [N, I, H, W] of in_size, w [N, W] -> [N, O, H, W] of out_size."""
         plan, style = self.plan, self.affine(w)
-        weight: Tensor = self.weight
         gain = self.magnitude_ema.rsqrt()
-        if plan.is_torgb:
-            style, after = style * (gain / math.sqrt(plan.inputs)), None
-        else:
-            weight = weight * weight.square().mean(dim=(1, 2, 3), keepdim=True).rsqrt()
-            style = style * style.square().mean(dim=1, keepdim=True).rsqrt()
-            after = (style.square() @ weight.square().sum(dim=(2, 3)).t() + 1e-8).rsqrt() * gain  # [N, O]
-        x = F.conv2d(x * style[:, :, None, None], weight, padding=plan.kernel - 1)
-        if after is not None:
-            x = x * after[:, :, None, None]
-        x = x + self.bias[:, None, None]
-        if self.up_filter is not None and self.down_filter is not None:
-            return filtered_rectifier(
-                x, self.up_filter, self.down_filter, plan.up, plan.down, plan.padding, plan.conv_clamp
-            )
-        return x if plan.conv_clamp is None else x.clamp(-plan.conv_clamp, plan.conv_clamp)
+        if self.up_filter is None or self.down_filter is None:
+            x = F.conv2d(x * (style * (gain / math.sqrt(plan.inputs)))[:, :, None, None], self.weight)
+            x = x + self.bias[:, None, None]
+            return x if plan.conv_clamp is None else x.clamp(-plan.conv_clamp, plan.conv_clamp)
+        style = style * style.square().mean(dim=1, keepdim=True).rsqrt()
+        scale, energy = self.strengths()
+        demodulation = scale * (style.square() @ energy.t() + 1e-8).rsqrt()  # [N, O]
+        x = F.conv2d(x * style[:, :, None, None], self.weight, padding=plan.kernel - 1)
+        return filtered_rectifier(
+            x,
+            self.up_filter,
+            self.down_filter,
+            plan.up,
+            plan.down,
+            plan.padding,
+            plan.conv_clamp,
+            gain=demodulation * gain,
+            bias=self.bias,
+        )
+
+    def strengths(self) -> tuple[Tensor, Tensor]:
+        """
+        What brings each output's weights to a mean square of 1, [O]; and the sums of squares of its kernels, so scaled,
+        [O, I].
+        """
+        if self.frozen_scale is not None and self.frozen_energy is not None:
+            return self.frozen_scale, self.frozen_energy
+        squares = self.weight.square()
+        scale = squares.mean(dim=(1, 2, 3)).rsqrt()
+        return scale, squares.sum(dim=(2, 3)) * scale.square()[:, None]
+
+    def freeze(self) -> None:
+        """Keep what depends on the weights alone, and lay these out as the convolution reads them fastest."""
+        scale, energy = self.strengths()
+        self.frozen_scale, self.frozen_energy = scale.detach(), energy.detach()
+        self.weight.data = self.weight.data.contiguous(memory_format=torch.channels_last)
 
 
 class SynthesisNetwork(nn.Module):
@@ -414,5 +339,9 @@ class Generator(nn.Module):
         return [(row, getattr(self.synthesis, layer.name).affine) for row, layer in layers]
 
     def freeze(self) -> "Generator":
-        """Make this a generator that is only used: no gradients for weights."""
+        """
+        Make this a generator that is only used: no gradients for weights, and what depends on them alone kept.
+        """
+        for layer in self.synthesis.plan.layers:
+            getattr(self.synthesis, layer.name).freeze()
         return self.eval().requires_grad_(False)

@@ -11,12 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ganworks.networks import stylegan3
+from ganworks.networks import kernels, stylegan3
+from ganworks.networks.rectifier import filtered_rectifier
 from ganworks.networks.stylegan3 import (
     Generator,
     LayerDescription,
     SynthesisDescription,
-    filtered_rectifier,
     standard_description,
     user_transform,
 )
@@ -97,7 +97,7 @@ def reference(name: str) -> tuple[Generator, dict[str, Tensor]]:
         plan=stored_plan(tree, arrays, weights),
     )
     network.load_state_dict(weights)
-    return network.eval().requires_grad_(False), expected
+    return network.freeze(), expected
 
 
 def filtered_with_zeros(
@@ -108,8 +108,12 @@ def filtered_with_zeros(
     down: int,
     padding: tuple[int, ...],
     clamp: float | None,
+    gain: Tensor | None = None,
+    bias: Tensor | None = None,
 ) -> Tensor:
     """The same as `filtered_rectifier` by its definition: insert zeros, filter, rectify, filter, drop."""
+    x = x if gain is None else x * gain[:, :, None, None]
+    x = x if bias is None else x + bias[:, None, None]
     spread = x.new_zeros(*x.shape[:2], x.shape[2] * up, x.shape[3] * up)
     spread[:, :, ::up, ::up] = x
     spread = correlate(F.pad(spread, padding), up_filter * up if up_filter.ndim == 1 else up_filter * up**2)
@@ -230,6 +234,36 @@ def test_phases_compute_what_inserted_zeros_would(
     torch.testing.assert_close(
         filtered_rectifier(*arguments), filtered_with_zeros(*arguments), rtol=1e-10, atol=1e-10
     )
+
+
+@pytest.mark.parametrize("radial", [False, True])
+@pytest.mark.parametrize("up", [2, 4])
+@pytest.mark.parametrize("piece_bytes", [1, 2**30])
+def test_gradients_of_phases_are_those_of_inserted_zeros(
+    radial: bool, up: int, piece_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernels, "PIECE_BYTES", piece_bytes)
+    torch.manual_seed(0)
+    given = [torch.randn(2, 20, 9, 11), torch.rand(2, 20) + 0.5, torch.randn(20)]
+    x, gain, bias = (value.double().requires_grad_() for value in given)
+    rise, fall = torch.randn(6 * up).double(), torch.randn((12, 12) if radial else (12,)).double()
+    arguments = (x, rise, fall, up, 2, (9, 8, -3, 12), 3.0, gain, bias)
+    fast, plain = filtered_rectifier(*arguments), filtered_with_zeros(*arguments)
+    torch.testing.assert_close(fast, plain, rtol=1e-10, atol=1e-10)
+    slope = torch.randn_like(plain)
+    for found, wanted in zip(
+        *(torch.autograd.grad(result, (x, gain, bias), slope) for result in (fast, plain)), strict=True
+    ):
+        torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_freezing_changes_no_picture(name: str) -> None:
+    network, expected = reference(name)
+    fresh = Generator(network.z_dim, network.w_dim, network.synthesis.plan)
+    fresh.load_state_dict(network.state_dict())
+    drawn = fresh.synthesis(expected["ws_psi10"]).detach()
+    torch.testing.assert_close(network.synthesis(expected["ws_psi10"]), drawn, rtol=1e-5, atol=1e-5)
 
 
 def test_factors_that_do_not_divide_are_refused() -> None:
