@@ -1,4 +1,4 @@
-"""The web server: daphne, taught not to hold uploads in memory and to say plainly what went wrong."""
+"""The web server: daphne, taught not to hold uploads in memory, to send large pictures, and to say what went wrong."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from typing import Any
 import daphne.server
 from daphne.endpoints import build_endpoint_description_strings
 from daphne.http_protocol import HTTPFactory, WebRequest
+from daphne.ws_protocol import WebSocketFactory, WebSocketProtocol
 
 PROXY_HEADERS = {
     "proxy_forwarded_address_header": "X-Forwarded-For",
     "proxy_forwarded_port_header": "X-Forwarded-Port",
     "proxy_forwarded_proto_header": "X-Forwarded-Proto",
 }
+MAX_HEARD_BYTES = 64 * 1024
 TOO_LARGE = "This is larger than the site takes at once. Send a smaller file."
 
 
@@ -65,6 +67,24 @@ class BoundedHTTPFactory(HTTPFactory):  # type: ignore[misc]  # daphne ships no 
         return protocol
 
 
+class PictureSocket(WebSocketProtocol):  # type: ignore[misc]  # daphne ships no types
+    """A socket that hears short messages (`MAX_HEARD_BYTES`) and may send pictures of any size.
+
+    Autobahn has one limit for both directions, and an exact picture of 1024 pixels is larger than daphne's.
+    """
+
+    def sendMessage(self, *args: Any, **options: Any) -> Any:
+        limit, self.maxMessagePayloadSize = self.maxMessagePayloadSize, 0
+        try:
+            return super().sendMessage(*args, **options)
+        finally:
+            self.maxMessagePayloadSize = limit
+
+
+class PictureSocketFactory(WebSocketFactory):  # type: ignore[misc]  # daphne ships no types
+    protocol = PictureSocket
+
+
 class Server(daphne.server.Server):  # type: ignore[misc]  # daphne ships no types
     """Daphne's server that reports where it listens, or why it cannot."""
 
@@ -94,9 +114,9 @@ def serve(
 ) -> str | None:
     """Serve until SIGINT or SIGTERM. Gives the reason when the server could not listen, None after an orderly stop."""
     BoundedRequest.max_body_bytes = max_body_bytes
-    daphne.server.HTTPFactory = (
-        BoundedHTTPFactory  # the one that `Server.run` makes; there is no parameter for it
-    )
+    # Those that `Server.run` makes; there are no parameters for them.
+    daphne.server.HTTPFactory = BoundedHTTPFactory
+    daphne.server.WebSocketFactory = PictureSocketFactory
     # A shell that starts this in the background hands SIGINT over as ignored, and Twisted would leave it so.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     server = Server(
@@ -105,6 +125,7 @@ def serve(
         on_listening=on_listening,
         verbosity=0,
         application_close_timeout=5,
+        websocket_max_message_size=MAX_HEARD_BYTES,
         **(PROXY_HEADERS if behind_proxy else {}),
     )
     server.run()

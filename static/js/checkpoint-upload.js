@@ -207,6 +207,6 @@ const slug = (name) =>
     .replace(/^[-_]+|-+$/g, "")
     .slice(0, 63);
 fileInput.addEventListener("change", recognise);
-recognise(); // a file may have been chosen before this script had come, or come back with the page
+if (fileInput.files.length) recognise(); // it may have been chosen before this script had come
 
 start.disabled = false;
