@@ -1,7 +1,7 @@
 """The source texts that checkpoints carry for other loaders to run. Here they are never run; they are only looked at.
 
-That is what keeps them harmless. The words below are a courtesy: a text that names them is no network's, and whoever
-put it there means harm to those who open the file with another tool.
+That is what keeps them harmless. The words below are a courtesy: a network's text has no use for them, and whoever put
+them there means harm to those who open the file with another tool.
 """
 
 import re
@@ -10,9 +10,9 @@ from ganworks.importing.records import Text
 from ganworks.importing.refusal import Refused
 
 HOSTILE = re.compile(
-    rb"\bos\s*\.\s*(?:system|popen|exec\w*|spawn\w*|fork|remove|unlink)\b"
-    rb"|\b(?:subprocess|socket|ctypes|urllib|requests|shutil|pickle|marshal|base64)\b"
-    rb"|__import__|__builtins__|(?<![.\w])(?:eval|exec|compile|open)\s*\("
+    rb"\bos\s*\.\s*(?:system|popen|exec[lv]\w*|spawn[lv]\w*|fork)\s*\("
+    rb"|\bsubprocess\s*\.\s*(?:run|Popen|call|check_call|check_output)\b"
+    rb"|\bsocket\s*\.\s*socket\b|\b__import__\s*\(|(?<![.\w])exec\s*\("
 )
 
 

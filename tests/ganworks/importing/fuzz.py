@@ -13,9 +13,9 @@ import random
 import sys
 import time
 import tracemalloc
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,20 @@ import torch
 from ganworks.importing.convert import convert
 from ganworks.importing.refusal import MAX_EXPANSION, MIB, Refused
 
-from .writer import average, from_network, generator, legacy, pickled, rosinality, snapshot, tiny, zipped
+from .writer import (
+    Call,
+    Name,
+    average,
+    from_network,
+    generator,
+    legacy,
+    network,
+    pickled,
+    rosinality,
+    snapshot,
+    tiny,
+    zipped,
+)
 
 MAX_SECONDS = 5.0
 FIXED_BYTES = 24 * MIB  # for Python's objects, whatever the file's size
@@ -217,6 +230,75 @@ def changed(data: bytes, dice: random.Random) -> bytes:
     return bytes(found)
 
 
+# --- Changes of objects, before they are written ----------------------------------------------------------------
+
+
+def trees() -> list[Callable[[], Any]]:
+    """What makes the objects of each kind of checkpoint."""
+    vectors = ("skip", "cond", "orig", "resnet", "sg3t", "sg3r", "alis", "tf")
+    found: list[Callable[[], Any]] = [partial(snapshot, name) for name in vectors]
+    found += [lambda: {"g_ema": rosinality(), "latent_avg": average()}]
+    return found + [lambda: {"G_ema": from_network(tiny(c_dim=2, architecture="resnet"))}] * 4
+
+
+def slots(value: Any, depth: int = 0) -> list[tuple[Any, Any]]:
+    """All places in an object where another value can be put: (container, key)."""
+    if isinstance(value, Call):
+        parts = [part for part in (value.arguments, value.state, value.items) if part is not None]
+        return [slot for part in parts for slot in slots(part, depth + 1)]
+    if isinstance(value, tuple):
+        return [slot for part in value for slot in slots(part, depth + 1)]
+    if not isinstance(value, dict | list) or depth > 40:
+        return []
+    pairs = list(value.items()) if isinstance(value, dict) else list(enumerate(value))
+    return [(value, key) for key, _ in pairs] + [slot for _, part in pairs for slot in slots(part, depth + 1)]
+
+
+def strange(dice: random.Random, others: list[tuple[Any, Any]]) -> Any:
+    """A value that is not expected anywhere, or one from elsewhere."""
+    container, key = dice.choice(others)
+    shape = tuple(dice.choice((0, 1, 2, 3, 4, 64)) for _ in range(dice.randrange(5)))
+    return dice.choice(
+        [
+            None, True, 0, -1, 2**40, 2**100, 0.5, float("nan"), float("inf"), 1e300, "", "x", "lrelu", "a" * 70_000,
+            "${a.b}", b"", b"x" * 300, [], {}, (), [[]], [[[None] * 9] * 9] * 9, {"a": {"b": 1}}, {1: 2}, {"": None},
+            torch.zeros(shape), torch.ones(shape).half(), torch.zeros(shape, dtype=torch.int64), np.zeros(shape, ">f8"),
+            np.float32(1), np.int64(-5), np.zeros(3, np.int32), np.asfortranarray(np.ones((2, 3), np.float32)),
+            torch.zeros(4).expand(3, 4), set(), {"a"}, OrderedDict(x=1), Name("typing", "Any"), Name("builtins", "dict"),
+            Call(Name("omegaconf.dictconfig", "DictConfig"), (), new=True), network({"variables": []}), container,
+            container[key], from_network(tiny()), average(),
+        ]
+    )  # fmt: skip
+
+
+def changed_objects(dice: random.Random) -> bytes:
+    """A checkpoint of which a few objects are others than they should be."""
+    whole = dice.choice(trees())()
+    places = slots(whole)
+    for _ in range(dice.choice((1, 1, 2, 4))):
+        container, key = dice.choice(places)
+        if dice.random() < 0.2 and isinstance(container, dict):
+            container.pop(key, None)
+        else:
+            container[key] = strange(dice, places)
+    try:
+        form = dice.choice(["2", "4", "5", "zip", "legacy"])
+        return (
+            zipped(whole)
+            if form == "zip"
+            else legacy(whole)
+            if form == "legacy"
+            else pickled(whole, int(form))
+        )
+    except (
+        RecursionError,
+        KeyError,
+        IndexError,
+        ValueError,
+    ):  # it holds itself, or what torch.save does not keep
+        return pickled({"G_ema": None})
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -224,6 +306,7 @@ def main() -> None:
     parser.add_argument("--inputs", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--large", type=float, default=0.03, help="the share of large files")
+    parser.add_argument("--objects", action="store_true", help="change objects before they are written")
     arguments = parser.parse_args()
     dice, results = random.Random(arguments.seed), Counter[str]()
     np.seterr(all="ignore")
@@ -234,7 +317,10 @@ def main() -> None:
     sys.addaudithook(audit)
     start = time.monotonic()
     for index in range(arguments.inputs):
-        data = changed(dice.choice(lots[dice.random() < arguments.large]), dice)
+        if arguments.objects:
+            data = changed_objects(dice)
+        else:
+            data = changed(dice.choice(lots[dice.random() < arguments.large]), dice)
         try:
             results[check(data, measure=index % 40 == 0)[:60]] += 1
         except BaseException:
