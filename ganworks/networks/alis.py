@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ganworks.networks.kernels import laid_out, modulated_layer
 from ganworks.networks.layers import (
     LEAKY_SLOPE,
     SQRT_2,
@@ -99,6 +100,7 @@ class SynthesisLayer(nn.Module):
     """A 3x3 convolution of modulated columns, bias and a leaky rectifier; `up` doubles the size."""
 
     resample_filter: Tensor
+    frozen_demodulation: Tensor | None
 
     def __init__(
         self, inputs: int, outputs: int, w_dim: int, *, up: bool = False, conv_clamp: float | None
@@ -109,18 +111,34 @@ class SynthesisLayer(nn.Module):
         self.weight = nn.Parameter(torch.randn(outputs, inputs, 3, 3))
         self.bias = nn.Parameter(torch.zeros(outputs))
         self.register_buffer("resample_filter", blur_filter())
+        self.register_buffer("frozen_demodulation", None, persistent=False)
+
+    def demodulation(self) -> Tensor:
+        """What brings each output's weights to a sum of squares of 1, whatever the styles: [1, O, 1, 1]."""
+        if self.frozen_demodulation is not None:
+            return self.frozen_demodulation
+        return (self.weight.square().sum(dim=(1, 2, 3)) + 1e-8).rsqrt()[:, None, None, None].transpose(0, 1)
 
     def forward(self, x: Tensor, patches: Patches, row: int) -> Tensor:
-        """[N, I, H, V] -> [N, O, H, V], or [N, O, 2H, 2V]. Demodulation looks at the weights alone."""
-        x = x * patches.styles(self.affine, row, x.shape[2])
-        weight = self.weight * (self.weight.square().sum(dim=(1, 2, 3), keepdim=True) + 1e-8).rsqrt()
+        """[N, I, H, V] -> [N, O, H, V], or [N, O, 2H, 2V]."""
+        styles, demodulation = patches.styles(self.affine, row, x.shape[2]), self.demodulation()
+        if self.frozen_demodulation is not None:  # the same as below, in pieces that fit the cache
+            taps = self.resample_filter if self.up else None
+            return modulated_layer(
+                x, styles, demodulation, self.weight, self.bias, None, taps, self.conv_clamp
+            )
         if self.up:
-            x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
+            x = F.conv_transpose2d(x * styles, self.weight.transpose(0, 1), stride=2)
             x = filter_after_transpose(x, self.resample_filter)
         else:
-            x = F.conv2d(x, weight, padding=1)
-        x = F.leaky_relu(x + self.bias[:, None, None], LEAKY_SLOPE) * SQRT_2
+            x = F.conv2d(x * styles, self.weight, padding=1)
+        x = F.leaky_relu(x * demodulation + self.bias[:, None, None], LEAKY_SLOPE) * SQRT_2
         return x if self.conv_clamp is None else x.clamp(-self.conv_clamp, self.conv_clamp)
+
+    def freeze(self) -> None:
+        """Keep what depends on the weights alone, and lay these out as the convolution reads them fastest."""
+        self.frozen_demodulation = self.demodulation().detach()
+        self.weight.data = laid_out(self.weight.data, up=self.up)
 
 
 class ToRGB(nn.Module):
@@ -310,5 +328,10 @@ class Generator(nn.Module):
         return found
 
     def freeze(self) -> "Generator":
-        """Make this a generator that is only used: no gradients for weights."""
+        """
+        Make this a generator that is only used: no gradients for weights, and what depends on them alone kept.
+        """
+        for layer in self.synthesis.modules():
+            if isinstance(layer, SynthesisLayer):
+                layer.freeze()
         return self.eval().requires_grad_(False)

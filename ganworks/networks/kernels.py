@@ -48,12 +48,19 @@ def modulated_layer(
     A modulated 3x3 convolution, noise, bias, a leaky rectifier with gain sqrt(2), and a clamp.
 
     x [N, I, H, W]; style [N, I, 1, 1], or [N, I, 1, W] for styles that change along a row; gain (demodulation)
-    [N, O, 1, 1]; weight [O, I, 3, 3]; noise [..., H, W] of the result's size. With the low-pass filter `taps` [4, 4] the
-    layer doubles the size. -> [N, O, H, W] or [N, O, 2H, 2W]. Gradients reach x, style, gain and noise.
+    [N, O, 1, 1] or [1, O, 1, 1]; weight [O, I, 3, 3]; noise [..., H, W] of the result's size. With the low-pass filter
+    `taps` [4, 4] the layer doubles the size. -> [N, O, H, W] or [N, O, 2H, 2W]. Gradients reach x, style, gain and noise.
     """
     apply: Any = _ModulatedLayer.apply  # torch gives it no types
     result: Tensor = apply(x, style, gain, noise, weight, bias, taps, clamp)
     return result
+
+
+def laid_out(weight: Tensor, *, up: bool) -> Tensor:
+    """Weights [O, I, 3, 3] in the order of memory in which a layer reads them fastest."""
+    if not up:
+        return weight.contiguous(memory_format=torch.channels_last)
+    return weight.transpose(0, 1).contiguous(memory_format=torch.channels_last).transpose(0, 1)
 
 
 class _ModulatedLayer(torch.autograd.Function):
@@ -106,10 +113,11 @@ class _ModulatedLayer(torch.autograd.Function):
             dz = unrectified(slope[:, :, rows], y[:, :, rows], ctx.clamp)
             own = slice(up * (first - start), up * (last - start))  # the other rows are a neighbor's
             here = slice(up * first, up * last)
-            z = _linear(y[:, :, here]).sub_(bias)
-            if noise is not None:
-                z.sub_(noise[..., here, :], alpha=SQRT_2)
-            dgain += z.mul_(dz[:, :, own]).sum(dim=(2, 3), keepdim=True)
+            if ctx.needs_input_grad[2]:
+                z = _linear(y[:, :, here]).sub_(bias)
+                if noise is not None:
+                    z.sub_(noise[..., here, :], alpha=SQRT_2)
+                dgain += z.mul_(dz[:, :, own]).sum(dim=(2, 3), keepdim=True).sum_to_size(gain.shape)
             if dnoise is not None:
                 dnoise[..., here, :] += (dz[:, :, own] * SQRT_2).sum_to_size(dnoise[..., here, :].shape)
             piece = _convolve_back(dz.mul_(gain), weight, taps)[:, :, first - start : last - start]

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ganworks.networks.kernels import modulated_layer
+from ganworks.networks.kernels import laid_out, modulated_layer
 from ganworks.networks.layers import (
     LEAKY_SLOPE,
     SQRT_2,
@@ -112,13 +112,6 @@ class SynthesisLayer(nn.Module):
     def energy(self) -> Tensor:
         """The sum of squares of each kernel: [O, I]."""
         return self.weight.square().sum(dim=(2, 3)) if self.frozen_energy is None else self.frozen_energy
-
-    def laid_out(self) -> Tensor:
-        """The weights, in the order of memory that the convolution reads fastest."""
-        weight = self.weight.data
-        if not self.up:
-            return weight.contiguous(memory_format=torch.channels_last)
-        return weight.transpose(0, 1).contiguous(memory_format=torch.channels_last).transpose(0, 1)
 
     def forward(self, x: Tensor, w: Tensor, noise: Tensor | None) -> Tensor:
         """x [N, I, H, H], w [N, W], noise [r, r] or [N, 1, r, r] or None -> [N, O, r, r]."""
@@ -383,5 +376,5 @@ class Generator(nn.Module):
         for block in self.synthesis.blocks():
             for _, layer in block.layers():
                 layer.frozen_energy = layer.energy().detach()
-                layer.weight.data = layer.laid_out()
+                layer.weight.data = laid_out(layer.weight.data, up=layer.up)
         return self.eval().requires_grad_(False)

@@ -25,7 +25,7 @@ def reference() -> tuple[Generator, dict[str, Tensor], dict[str, Tensor]]:
     expected = {key[4:]: torch.from_numpy(arrays[key]) for key in arrays.files if key.startswith("ref/")}
     network = Generator(64, 64, SIDE_PX, num_layers=2, channel_base=512, channel_max=16)
     network.load_state_dict(weights)
-    return network.eval().requires_grad_(False), weights, expected
+    return network.freeze(), weights, expected
 
 
 def test_mapping_agrees_with_the_reference_within_a_hundred_thousandth() -> None:
@@ -62,6 +62,16 @@ def test_any_window_of_a_panorama_is_a_part_of_the_whole(left: int, width: int) 
     whole = network.panorama(expected["ws"], 4 * STEP_PX)
     window = network.panorama(expected["ws"], width, left)
     torch.testing.assert_close(window, whole[:, :, left : left + width], rtol=1e-4, atol=1e-5)
+
+
+def test_freezing_changes_no_panorama() -> None:
+    network, weights, expected = reference()
+    fresh = Generator(64, 64, SIDE_PX, num_layers=2, channel_base=512, channel_max=16)
+    fresh.load_state_dict(weights)
+    for columns in (network, fresh):
+        assert set(columns.state_dict()) == set(weights)
+    drawn = [columns.panorama(expected["ws"], 2 * STEP_PX).detach() for columns in (network, fresh)]
+    torch.testing.assert_close(*drawn, rtol=1e-5, atol=1e-5)
 
 
 def test_a_panorama_does_not_depend_on_anchors_that_are_farther_than_the_next() -> None:
