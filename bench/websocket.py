@@ -77,7 +77,12 @@ class WebSocket:
 
     def _send(self, kind: int, data: bytes) -> None:
         size = len(data)
-        length = bytes([0x80 | size]) if size < 126 else struct.pack(">BH", 0x80 | 126, size)
+        if size < 126:
+            length = bytes([0x80 | size])
+        elif size < 2**16:
+            length = struct.pack(">BH", 0x80 | 126, size)
+        else:
+            length = struct.pack(">BQ", 0x80 | 127, size)
         mask = os.urandom(4)
         masked = bytes(byte ^ mask[index % 4] for index, byte in enumerate(data))
         self._socket.sendall(bytes([0x80 | kind]) + length + mask + masked)

@@ -73,6 +73,8 @@ class PictureSocket(WebSocketProtocol):  # type: ignore[misc]  # daphne ships no
     Autobahn has one limit for both directions, and an exact picture of 1024 pixels is larger than daphne's.
     """
 
+    maxMessagePayloadSize: int
+
     def sendMessage(self, *args: Any, **options: Any) -> Any:
         limit, self.maxMessagePayloadSize = self.maxMessagePayloadSize, 0
         try:
