@@ -48,9 +48,14 @@ def import_checkpoint(
     words = _words(source.name, given, classes)
     try:
         with _opened(source) as file, checkpoint.draft_of(target) as draft:
-            data = sandbox.run(file, draft, words, on_progress)
-            report = _report(data)
+            if target.exists() and target.samefile(source):
+                raise Refused("it lies where its generator would be written", "Choose another place.")
+            before = os.fstat(file.fileno())
+            report = _report(sandbox.run(file, draft, words, on_progress))
             _check(Path(draft.name), source.name)
+            after = os.fstat(file.fileno())
+            if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+                raise Refused("it was changed while it was read", "Import it again once it is whole.")
     except Refused as refusal:
         raise refusal.error(source.name) from refusal
     seconds = round(time.monotonic() - start, 3)

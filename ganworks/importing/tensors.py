@@ -192,7 +192,9 @@ def _tensor_values(value: Tensor, budget: Budget) -> npt.NDArray[Any]:
     strides = [step * width for step in value.strides]
     found: npt.NDArray[Any] = np.ndarray(value.shape, form, raw, value.offset * width, strides)
     if code == BFLOAT16:
-        return (found.astype(np.uint32) << 16).view(np.float32)
+        wide = found.astype(np.uint32)
+        wide <<= 16
+        return wide.view(np.float32)
     return found
 
 
