@@ -277,6 +277,7 @@ CALLS: dict[str, Callable[[Vocabulary, Arguments], object]] = {
         for name in (
             "argparse.Namespace",
             "omegaconf.dictconfig.DictConfig",
+            "omegaconf.listconfig.ListConfig",
             "omegaconf.base.ContainerMetadata",
             "omegaconf.base.Metadata",
             "omegaconf.nodes.AnyNode",
@@ -290,6 +291,7 @@ CALLS: dict[str, Callable[[Vocabulary, Arguments], object]] = {
 NAMES = {
     "numpy.ndarray",
     "typing.Any",
+    *(f"builtins.{name}" for name in ("bool", "float", "int", "list", "str", "tuple")),
     *(f"torch.{name}" for name in ("float16", "float32", "float64", "bfloat16")),
 }
 _ALIASES = {

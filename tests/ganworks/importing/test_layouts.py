@@ -212,6 +212,54 @@ def test_values_of_the_configuration_may_refer_to_others() -> None:
     assert "coords.grid_size" in refusal(pickled({"G_ema": whole}))
 
 
+@pytest.mark.parametrize(
+    ("path", "needed"), [("coords.fallback", False), ("fmm", False), ("patchwise.enabled", True)]
+)
+def test_a_configuration_may_lack_switches_that_are_off(path: str, needed: bool) -> None:
+    whole = generator("alis")
+    place = state_of(whole)["_init_kwargs"]["synthesis_cfg"]
+    *folders, leaf = path.split(".")
+    for folder in folders:
+        place = place[folder]
+    del place[leaf]
+    if needed:
+        assert f"has None for '{path}'" in refusal(pickled({"G_ema": whole}))
+    else:
+        assert found({"G_ema": whole}).meta["resolution"] == 32
+
+
+def omegaconf(value: Any, parent: Any = None) -> Any:
+    """A configuration as omegaconf's own classes keep it: each part knows the whole, and many harmless names."""
+    kind = {dict: "DictConfig", list: "ListConfig"}.get(type(value))
+    module = f"omegaconf.{kind.lower()}" if kind else "omegaconf.nodes"
+    found = Call(Name(module, kind or "AnyNode"), (), new=True)
+    flags = Call(Name("collections", "defaultdict"), (Name("builtins", "dict"),))
+    notes = {
+        "ref_type": Name("typing", "Any"),
+        "object_type": Name("builtins", "list"),
+        "resolver_cache": flags,
+    }
+    metadata = Call(
+        Name("omegaconf.base", "ContainerMetadata" if kind else "Metadata"), (), state=notes, new=True
+    )
+    content: Any = value
+    if isinstance(value, dict):
+        content = {key: omegaconf(item, found) for key, item in value.items()}
+    elif isinstance(value, list):
+        content = [omegaconf(item, found) for item in value]
+    found.state = {"_metadata": metadata, "_parent": parent, "_content" if kind else "_val": content}
+    return found
+
+
+def test_the_configuration_in_its_own_classes_is_passed_over() -> None:
+    whole = generator("alis")
+    configuration = state_of(whole)["_init_kwargs"]["synthesis_cfg"]
+    state_of(whole)["synthesis_cfg"] = omegaconf({**configuration, "ranks": [1, 2, {"x": None}]})
+    for protocol in (2, 3, 4):
+        read_back = read(memoryview(pickled({"G_ema": whole}, protocol)))
+        assert read_back.meta["architecture"] == "alis"
+
+
 def test_a_snapshot_without_a_running_average_is_refused_with_what_it_has() -> None:
     reason = refusal(pickled({"G": generator("skip"), "other": 1}))
     assert "a dictionary ('G', 'other')" in reason
