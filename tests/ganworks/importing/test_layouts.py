@@ -230,7 +230,7 @@ def test_a_configuration_may_lack_switches_that_are_off(path: str, needed: bool)
 
 def omegaconf(value: Any, parent: Any = None) -> Any:
     """A configuration as omegaconf's own classes keep it: each part knows the whole, and many harmless names."""
-    kind = {dict: "DictConfig", list: "ListConfig"}.get(type(value))
+    kind = "DictConfig" if isinstance(value, dict) else "ListConfig" if isinstance(value, list) else ""
     module = f"omegaconf.{kind.lower()}" if kind else "omegaconf.nodes"
     found = Call(Name(module, kind or "AnyNode"), (), new=True)
     flags = Call(Name("collections", "defaultdict"), (Name("builtins", "dict"),))
