@@ -9,6 +9,8 @@ from ganworks.networks import alis, stylegan2, stylegan3
 # The published ones reach 1.7e8 numbers (StyleGAN3-R) and 3.8e11 multiplications (StyleGAN3-T), both at 1024 px.
 MAX_MAP_NUMBERS = 2**29  # in one feature map: 2 GB
 MAX_MULTIPLICATIONS = 4 * 10**12
+# Of a draft. A 256 px generator of the published size takes 1.5e10, the 256 px block of a 1024 px one comes at 4.5e10.
+MAX_DRAFT_MULTIPLICATIONS = 48 * 10**9
 
 Generator = stylegan2.Generator | stylegan3.Generator | alis.Generator
 
@@ -25,6 +27,24 @@ def check_effort(network: nn.Module) -> None:
         raise ValueError(
             f"a picture takes {total:.0e} multiplications, where {MAX_MULTIPLICATIONS:.0e} are the most"
         )
+
+
+def draft_resolution(network: nn.Module) -> int:
+    """
+    How large the pictures are that this network can draw while somebody waits. The skip architecture of StyleGAN2 adds up
+    colours from block to block, so it may stop at a lower resolution; the others draw the whole, or nothing.
+    """
+    if not isinstance(network, Generator):
+        raise TypeError(f"{type(network).__name__} is not a generator.")
+    if not isinstance(network, stylegan2.Generator) or network.architecture != "skip":
+        return network.resolution
+    blocks = network.synthesis.blocks()
+    total, affordable = 0, blocks[0].resolution
+    for block in blocks:
+        total += sum(count for _, count in _convolutions(block, block.resolution))
+        if total <= MAX_DRAFT_MULTIPLICATIONS:
+            affordable = block.resolution
+    return affordable
 
 
 def _planned(network: stylegan3.Generator) -> Iterator[tuple[int, int]]:
@@ -44,10 +64,14 @@ def _planned(network: stylegan3.Generator) -> Iterator[tuple[int, int]]:
 
 
 def _doubling(network: stylegan2.Generator | alis.Generator) -> Iterator[tuple[int, int]]:
-    """The same for convolutions at 4, 8, 16, ... pixels, of which each block's first doubles the size."""
+    """The same for networks of blocks at 4, 8, 16, ... pixels."""
     for r in network.synthesis.block_resolutions:
-        block = getattr(network.synthesis, f"b{r}")
-        for name, side in (("conv0", r // 2), ("conv1", r)):
-            if hasattr(block, name):
-                weight = getattr(block, name).weight
-                yield max(weight.shape[0] * r**2, weight.shape[1] * side**2), weight.numel() * side**2
+        yield from _convolutions(getattr(network.synthesis, f"b{r}"), r)
+
+
+def _convolutions(block: nn.Module, r: int) -> Iterator[tuple[int, int]]:
+    """The same for the two convolutions of a block, of which the first doubles the size, or the one of the first block."""
+    for name, side in (("conv0", r // 2), ("conv1", r)):
+        if hasattr(block, name):
+            weight = getattr(block, name).weight
+            yield max(weight.shape[0] * r**2, weight.shape[1] * side**2), weight.numel() * side**2

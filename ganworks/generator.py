@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ganworks import architectures, checkpoint
 from ganworks.devices import choose_device, plain_memory_errors
+from ganworks.effort import draft_resolution
 from ganworks.errors import InvalidInput
 from ganworks.info import GENERATOR_FILE, GeneratorInfo, locate, read_generator_info
 from ganworks.networks import alis, stylegan2, stylegan3
@@ -32,6 +33,7 @@ class Generator:
         self.z_dim, self.w_dim, self.c_dim = network.z_dim, network.w_dim, network.c_dim
         self.num_ws, self.resolution = network.num_ws, network.resolution
         self.sha256 = info.sha256
+        self.draft_resolution = draft_resolution(network)
 
     @property
     def w_avg(self) -> Tensor:
@@ -126,6 +128,33 @@ class Generator:
         translate (right and down, as parts of the side) and rotate (degrees) move the picture; only a
         generator whose `info.moves` can do that.
         """
+        return self._drawn(self.resolution, ws, noise_mode, noise, noise_seed, translate, rotate)
+
+    def draft(
+        self,
+        ws: Tensor,
+        noise_mode: str = "const",
+        noise: Mapping[str, Tensor] | None = None,
+        noise_seed: int | None = None,
+        translate: tuple[float, float] = (0.0, 0.0),
+        rotate: float = 0.0,
+    ) -> Tensor:
+        """
+        The same for somebody who waits: [N, 3, draft_resolution, draft_resolution], a power of two. A generator that is
+        quick anyway, or cannot stop early (`effort.draft_resolution`), draws what `synthesis` draws.
+        """
+        return self._drawn(self.draft_resolution, ws, noise_mode, noise, noise_seed, translate, rotate)
+
+    def _drawn(
+        self,
+        resolution: int,
+        ws: Tensor,
+        noise_mode: str,
+        noise: Mapping[str, Tensor] | None,
+        noise_seed: int | None,
+        translate: tuple[float, float],
+        rotate: float,
+    ) -> Tensor:
         self._check_ws(ws)
         if noise_mode not in stylegan2.NOISE_MODES:
             raise InvalidInput(f"The noise mode must be one of {', '.join(stylegan2.NOISE_MODES)}.")
@@ -135,12 +164,13 @@ class Generator:
         if noise_mode == "random" and noise_seed is not None:
             random = torch.Generator(self.device).manual_seed(noise_seed)
         at_once = max(1, PIXELS_AT_ONCE // self.resolution**2)
+        smaller = {} if resolution == self.resolution else {"resolution": resolution}
         with plain_memory_errors(), torch.inference_mode():
             parts = [
-                self.network.draw(part, noise_mode, maps, random, transform)
+                self.network.draw(part, noise_mode, maps, random, transform, **smaller)
                 for part in torch.split(ws.to(self.device, torch.float32), at_once)
             ]
-            pictures = torch.cat(parts) if parts else ws.new_zeros(0, 3, self.resolution, self.resolution)
+            pictures = torch.cat(parts) if parts else ws.new_zeros(0, 3, resolution, resolution)
         return _ordinary(pictures)
 
     def panorama(self, anchors: Tensor, width: int, left: int = 0) -> Tensor:
@@ -169,10 +199,11 @@ class Generator:
         return network.synthesis.reach_px(anchors) if isinstance(network, alis.Generator) else 0
 
     def crop(self, pictures: Tensor) -> Tensor:
-        """[N, 3, resolution, resolution] without the edges that the generator only pads (`info.crop`)."""
+        """[N, 3, H, H], whole pictures or drafts, without the edges that the generator only pads (`info.crop`)."""
         if self.info.crop is None:
             return pictures
-        left, top, right, bottom = self.info.crop
+        side = pictures.shape[3]
+        left, top, right, bottom = (edge * side // self.resolution for edge in self.info.crop)
         return pictures[:, :, top:bottom, left:right]
 
     def pad(self, pictures: Tensor) -> Tensor:

@@ -121,7 +121,12 @@ class Engine(Protocol):
         self, name: str, seeds: Sequence[int], *, truncation_psi: float, class_index: int | None
     ) -> Iterator[Picture]: ...
     def render(
-        self, source: Source, edits: Sequence[Edit], noise_mode: str = "const", move: Move = STILL
+        self,
+        source: Source,
+        edits: Sequence[Edit],
+        noise_mode: str = "const",
+        move: Move = STILL,
+        draft: bool = False,
     ) -> Picture: ...
     def panorama(self, source: Source, edits: Sequence[Edit], left: int, width: int) -> Picture: ...
     def project(
@@ -215,11 +220,17 @@ class LocalEngine:
             yield self.render(SeedSource(sha256, seed, class_index, truncation_psi), ())
 
     def render(
-        self, source: Source, edits: Sequence[Edit], noise_mode: str = "const", move: Move = STILL
+        self,
+        source: Source,
+        edits: Sequence[Edit],
+        noise_mode: str = "const",
+        move: Move = STILL,
+        draft: bool = False,
     ) -> Picture:
         generator = self._opened(source)
         place = self._place(source, generator)
-        pictures = generator.synthesis(
+        draw = generator.draft if draft else generator.synthesis
+        pictures = draw(
             self._edited(place.ws, edits, generator),
             noise_mode,
             noise=place.noise if noise_mode == "const" else None,

@@ -99,8 +99,9 @@ class Editor:
             tile_px=info.resolution // 2 if info.scrolls else 0,
         )
 
-    def render(self, edits: tuple[Edit, ...], look: Look, *, exact: bool) -> bytes:
-        picture = engine().render(self._source(look), edits, look.noise_mode, look.move)
+    def render(self, edits: tuple[Edit, ...], look: Look, *, exact: bool, draft: bool = False) -> bytes:
+        """`exact`: every pixel as it was drawn. `draft`: maybe fewer pixels, for a picture that moves."""
+        picture = engine().render(self._source(look), edits, look.noise_mode, look.move, draft)
         return encode_exact(picture) if exact else encode_live(picture)
 
     def tile(self, edits: tuple[Edit, ...], look: Look, number: int, *, exact: bool) -> bytes:
@@ -207,13 +208,7 @@ def wish_from(editor: Editor, data: dict[str, Any]) -> Wish:
         tiles = editor.check_tiles(tiles_from(data.get("tiles")))
         return Wish(Kind.PANORAMA, seq, _panorama(editor, edits, look, tiles, seq, exact=exact))
     if kind == "render":
-        return Wish(
-            Kind.FRAME,
-            seq,
-            lambda: iter(
-                [binary_frame(Kind.FRAME, seq, editor.render(edits, look, exact=exact), exact=exact)]
-            ),
-        )
+        return Wish(Kind.FRAME, seq, _frame(editor, edits, look, seq, exact=exact))
     if kind == "export":
         return Wish(
             Kind.EXPORT,
@@ -228,8 +223,18 @@ def _series(editor: Editor, params: SeriesParams, look: Look, seq: int) -> Calla
 
     def draw() -> Iterator[bytes]:
         for index, edits in enumerate(frames):
-            data = editor.render(edits, look, exact=False)
+            data = editor.render(edits, look, exact=False, draft=True)
             yield binary_frame(Kind.SERIES, seq, data, index=index, total=len(frames))
+
+    return draw
+
+
+def _frame(
+    editor: Editor, edits: tuple[Edit, ...], look: Look, seq: int, *, exact: bool
+) -> Callable[[], Iterator[bytes]]:
+    def draw() -> Iterator[bytes]:
+        data = editor.render(edits, look, exact=exact, draft=not exact)
+        yield binary_frame(Kind.FRAME, seq, data, exact=exact)
 
     return draw
 
@@ -296,7 +301,7 @@ class PreviewLane:
 
 def warm(editor: Editor) -> None:
     """Open the picture's place in the background: the first move of a slider finds everything loaded."""
-    _pool.submit(lambda: editor.render((), Look(), exact=False))
+    _pool.submit(lambda: editor.render((), Look(), exact=False, draft=True))
 
 
 __all__ = [

@@ -272,11 +272,13 @@ class SynthesisNetwork(nn.Module):
         noise_mode: str = "const",
         noise: Mapping[str, Tensor] | None = None,
         random: torch.Generator | None = None,
+        resolution: int | None = None,
     ) -> Tensor:
         """
         ws: [N, L, W]. noise_mode: "const" uses the stored maps, "random" draws new ones (from `random`),
         "none" none. noise: maps that replace stored ones in mode "const", by name as in `noise_buffers()`,
-        each [r, r] or [N, 1, r, r].
+        each [r, r] or [N, 1, r, r]. resolution: stop at this block, and give what the colours of all blocks so far
+        add up to; only the "skip" architecture has them.
         """
         if noise_mode not in NOISE_MODES:
             raise ValueError(f"The noise mode must be one of {', '.join(NOISE_MODES)}.")
@@ -286,6 +288,8 @@ class SynthesisNetwork(nn.Module):
         picture = x.new_zeros(ws.shape[0], self.img_channels, 2, 2)
         row = 0  # a block's colours and the next block's conv0 share a row of ws
         for block in blocks:
+            if resolution is not None and block.resolution > resolution:
+                break
             before = x if block.shortcut else None
             for key, layer in block.layers():
                 x = layer(x, ws[:, row], layer.noise(noise_mode, noise.get(key), ws, random))
@@ -345,9 +349,13 @@ class Generator(nn.Module):
         noise: Mapping[str, Tensor] | None = None,
         random: torch.Generator | None = None,
         transform: Tensor | None = None,
+        resolution: int | None = None,
     ) -> Tensor:
-        """As `architectures.Network.draw`; this network cannot move a picture, so `transform` means nothing."""
-        pictures: Tensor = self.synthesis(ws, noise_mode, noise, random)
+        """
+        As `architectures.Network.draw`; this network cannot move a picture, so `transform` means nothing. A lower
+        `resolution` is that of `SynthesisNetwork.forward`.
+        """
+        pictures: Tensor = self.synthesis(ws, noise_mode, noise, random, resolution)
         return pictures
 
     def noise_buffers(self) -> dict[str, Tensor]:

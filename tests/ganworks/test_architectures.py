@@ -153,6 +153,8 @@ def test_a_cropped_generator_loses_and_regains_its_edges(tmp_path: Path, archite
     assert generator.info.picture_size == (32, 24)
     pictures = generator.synthesis(generator.mapping(generator.latents([1])))
     assert torch.equal(generator.crop(pictures), pictures[:, :, 4:28])
+    draft = pictures[:, :, ::2, ::2]
+    assert torch.equal(generator.crop(draft), draft[:, :, 2:14])
     padded = generator.pad(pictures)
     assert torch.equal(generator.crop(padded), generator.crop(pictures))
     assert (padded[:, :, :4] == -1).all()

@@ -8,7 +8,7 @@ import torch
 
 import ganworks
 from ganworks import checkpoint
-from ganworks.effort import check_effort
+from ganworks.effort import check_effort, draft_resolution
 from ganworks.generator import open_generator, save_generator
 from ganworks.networks import alis, stylegan2, stylegan3
 
@@ -23,6 +23,22 @@ def test_all_published_sizes_are_within_the_limits(side: int) -> None:
         for architecture in stylegan2.ARCHITECTURES:
             check_effort(stylegan2.Generator(512, 512, side, architecture=architecture))
         check_effort(alis.Generator(512, 512, side))
+
+
+@pytest.mark.parametrize(
+    ("side", "base", "draft"), [(256, 16384, 256), (512, 32768, 256), (1024, 32768, 256)]
+)
+def test_a_draft_of_a_large_picture_stops_early(side: int, base: int, draft: int) -> None:
+    with torch.device("meta"):
+        assert draft_resolution(stylegan2.Generator(512, 512, side, channel_base=base)) == draft
+
+
+def test_networks_without_colours_on_the_way_draft_the_whole_picture() -> None:
+    with torch.device("meta"):
+        for architecture in ("orig", "resnet"):
+            assert draft_resolution(stylegan2.Generator(512, 512, 1024, architecture=architecture)) == 1024
+        assert draft_resolution(stylegan3.Generator(512, 512, stylegan3.standard_description(1024))) == 1024
+        assert draft_resolution(alis.Generator(512, 512, 1024)) == 1024
 
 
 def plan_of(width: int, side: int, **change: int) -> stylegan3.SynthesisDescription:

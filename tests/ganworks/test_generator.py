@@ -44,6 +44,25 @@ def test_a_picture_does_not_depend_on_its_company(generator: Generator) -> None:
     torch.testing.assert_close(generator.synthesis(ws)[8:], generator.synthesis(ws[8:]), rtol=1e-4, atol=1e-4)
 
 
+def test_a_draft_of_a_quick_generator_is_the_picture(generator: Generator) -> None:
+    ws = generator.mapping(generator.latents([1, 2]))
+    assert generator.draft_resolution == generator.resolution
+    assert torch.equal(generator.draft(ws), generator.synthesis(ws))
+
+
+def test_a_draft_of_a_slow_generator_is_what_its_first_blocks_draw(generator: Generator) -> None:
+    generator.draft_resolution = 16
+    ws = generator.mapping(generator.latents([1]))
+    small = Network(16, 24, 16, num_layers=2, channel_base=256, channel_max=16)
+    weights = {key: value for key, value in generator.network.state_dict().items() if ".b32." not in key}
+    small.load_state_dict(weights)
+    drawn = generator.draft(ws, "random", noise_seed=3)
+    assert drawn.shape == (1, 3, 16, 16)
+    wanted = small.synthesis(ws[:, :6], "random", random=torch.Generator().manual_seed(3))
+    torch.testing.assert_close(drawn, wanted, rtol=1e-4, atol=1e-4)
+    assert generator.draft(ws[:0]).shape == (0, 3, 16, 16)
+
+
 def test_truncation_moves_toward_the_average_and_psi_0_is_the_average(generator: Generator) -> None:
     z = generator.latents([1])
     assert torch.allclose(generator.mapping(z, truncation_psi=0)[0], generator.w_avg.expand(8, -1))

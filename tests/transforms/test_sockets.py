@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import struct
 import uuid
@@ -15,6 +16,7 @@ from asgiref.sync import sync_to_async
 from channels.testing import WebsocketCommunicator
 from django.conf import settings as django_settings
 from django.test import Client
+from PIL import Image as Pillow
 
 from accounts.models import User
 from gallery.models import Image
@@ -22,6 +24,7 @@ from gallery.png import read_recipe
 from pixellift.asgi import application
 from tests.transforms.conftest import GENERATOR
 from transforms import previews, services, worker
+from transforms.engine import engine
 from transforms.models import Job
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -164,6 +167,21 @@ async def test_a_moved_slider_gives_a_frame(alice: User, random_image: Image) ->
     assert [struct.unpack(">BIBBB", frame[:8]) for frame in frames] == [(1, 1, 0, 1, 0), (1, 2, 0, 1, 1)]
     assert frames[0][8:10] == b"\xff\xd8"
     assert frames[1][8:12] == b"RIFF"
+
+
+async def test_a_slow_generator_sends_fewer_pixels_until_the_hand_rests(
+    alice: User, random_image: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ganworks.effort.MAX_DRAFT_MULTIPLICATIONS", 300_000)
+    engine.cache_clear()  # it forgets the generator, which is opened again
+    sizes = []
+    async with listening(f"/ws/transform/{random_image.pk}/", alice) as socket:
+        await hear(socket)
+        for seq, exact in ((1, False), (2, True)):
+            await socket.send_json_to({"type": "render", "seq": seq, "edits": [], "exact": exact})
+            frame = await socket.receive_from(timeout=WAIT_SECONDS)
+            sizes.append(Pillow.open(io.BytesIO(frame[8:])).size)
+    assert sizes == [(8, 8), (32, 32)]
 
 
 async def test_a_series_comes_frame_by_frame(alice: User, random_image: Image) -> None:
