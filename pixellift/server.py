@@ -70,12 +70,15 @@ class BoundedHTTPFactory(HTTPFactory):  # type: ignore[misc]  # daphne ships no 
 class PictureSocket(WebSocketProtocol):  # type: ignore[misc]  # daphne ships no types
     """A socket that hears short messages (`MAX_HEARD_BYTES`) and may send pictures of any size.
 
-    Autobahn has one limit for both directions, and an exact picture of 1024 pixels is larger than daphne's.
+    Autobahn has one limit for both directions, and an exact picture of 1024 pixels is larger than daphne's. What is
+    said to a page that has just left is dropped: it is no error, and the application is about to hear of it.
     """
 
     maxMessagePayloadSize: int
 
     def sendMessage(self, *args: Any, **options: Any) -> Any:
+        if self.state != self.STATE_OPEN:
+            return None
         limit, self.maxMessagePayloadSize = self.maxMessagePayloadSize, 0
         try:
             return super().sendMessage(*args, **options)

@@ -62,3 +62,16 @@ def test_a_message_that_no_page_sends_ends_the_connection_before_it_is_whole(sit
         jobs.send({"text": "x" * MEBIBYTE})
         with pytest.raises((Closed, ConnectionError)):
             jobs.receive()
+
+
+def test_a_page_that_leaves_while_its_picture_is_drawn_is_no_error(site: SiteServer) -> None:
+    member = Member(site.url)
+    (image,) = member.draw("grain")
+    with member.socket(f"/ws/transform/{image}/") as editor:
+        editor.receive()
+        editor.send({"type": "render", "seq": 1, "exact": True})
+    with member.socket(f"/ws/transform/{image}/") as again:  # drawn after the other, so that one is over
+        again.receive()
+        again.send({"type": "render", "seq": 1, "exact": True})
+        assert frame_of(again.receive(), Kind.FRAME, 1)
+    assert not [line for line in site.lines if "preview_failed" in line or "never retrieved" in line]
