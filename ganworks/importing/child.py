@@ -1,4 +1,4 @@
-"""The child process of an import: limits first, then the work, with one answer in JSON.
+"""The child process of an import: limits and a lock first, then the work, with one answer in JSON.
 
 It is started by `sandbox`, with two open files, the source and the draft, and an order on its standard input. On its
 standard output it writes a JSON object for each step, `{"share": 0.3, "stage": "..."}`, and then one with the
@@ -11,13 +11,27 @@ import mmap
 import os
 import resource
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from ganworks.importing.convert import convert
 from ganworks.importing.refusal import Refused
 
 STEP = 0.02  # of the whole, between two answers about progress
+# Python tells of these before they happen; once a file is being read, none of them has any business to.
+FORBIDDEN = (
+    "import",
+    "open",
+    "exec",
+    "compile",
+    "os.",
+    "subprocess.",
+    "socket.",
+    "ctypes.",
+    "pickle.",
+    "shutil.",
+)
 
 
 def main(source: int, draft: int) -> None:
@@ -34,7 +48,7 @@ def main(source: int, draft: int) -> None:
 
     try:
         data = memoryview(mmap.mmap(source, 0, access=mmap.ACCESS_READ))
-        with os.fdopen(draft, "wb") as target:
+        with os.fdopen(draft, "wb") as target, locked():
             report = convert(data, target, order["words"], progress)
         answer(report=report)
     except Refused as refusal:
@@ -53,6 +67,22 @@ def answer(**content: Any) -> None:
     """Tell the parent process something."""
     sys.stdout.write(json.dumps(content) + "\n")
     sys.stdout.flush()
+
+
+@contextmanager
+def locked() -> Iterator[None]:
+    """Within this block the interpreter imports, opens, compiles and starts nothing: it is a mistake, or an attack."""
+    shut = True
+
+    def guard(event: str, arguments: object) -> None:
+        if shut and event.startswith(FORBIDDEN):
+            raise Refused(f"reading it led to something that is forbidden ({event})", "Tell the maintainers.")
+
+    sys.addaudithook(guard)
+    try:
+        yield
+    finally:
+        shut = False
 
 
 def limit(limits: dict[str, int]) -> None:

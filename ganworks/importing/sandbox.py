@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 BASE_MEMORY_BYTES = 384 * MIB  # of addresses: Python with numpy takes 150 MB of them
 BASE_SECONDS, BYTES_PER_SECOND = 30, 5 * MIB
+LAST_SECONDS = 5  # to end after the last answer
 MAX_ANSWER_BYTES, LOGGED_BYTES = 16 * MIB, 4096
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = (
@@ -58,6 +60,8 @@ def run(
                     return report
                 if on_progress is not None:
                     on_progress(answer["share"], answer["stage"])
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(LAST_SECONDS)
         finally:
             child.kill()
         child.wait()

@@ -302,6 +302,37 @@ def test_the_child_may_do_little(case: str, tmp_path: Path) -> None:
     assert holds(in_child(tmp_path, code))
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import wave",
+        "open('/etc/passwd')",
+        "os.system('true')",
+        "exec('1')",
+        "compile('1', 'x', 'eval')",
+        "os.remove('x')",
+        "os.fork()",
+        "__import__('wave')",
+    ],
+)
+def test_while_a_file_is_read_the_interpreter_does_nothing_else(line: str, tmp_path: Path) -> None:
+    code = f"""
+from ganworks.importing.child import locked
+from ganworks.importing.refusal import Refused
+program = compile({line!r}, "line", "exec")
+found = "done"
+try:
+    with locked():
+        {line}
+except Refused as refusal:
+    found = refusal.reason
+found = [found, __import__("colorsys") is not None]
+"""
+    reason, again = in_child(tmp_path, code)
+    assert reason.startswith("reading it led to something that is forbidden")
+    assert again
+
+
 def test_the_child_cannot_write_more_than_its_file_may_become(tmp_path: Path) -> None:
     code = f"""
 import signal
