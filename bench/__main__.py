@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench import browser, lanes, pages
+from bench import browser, importing, lanes, pages
 from bench.report import Row, table
 from bench.stage import Stage
 
@@ -26,6 +26,7 @@ PARTS: dict[str, tuple[Measure, ...]] = {
     "projection": (lanes.projecting,),
     "upscale": (lanes.enlarging,),
     "pages": (pages.pages,),
+    "import": (importing.importing,),
     "memory": (lanes.memory,),
 }
 
