@@ -11,6 +11,7 @@ MAX_MAP_NUMBERS = 2**29  # in one feature map: 2 GB
 MAX_MULTIPLICATIONS = 4 * 10**12
 # Of a draft. A 256 px generator of the published size takes 1.5e10, the 256 px block of a 1024 px one comes at 4.5e10.
 MAX_DRAFT_MULTIPLICATIONS = 48 * 10**9
+PANORAMA_FRAMES = 3  # are seen at once, and share a draft's multiplications
 
 Generator = stylegan2.Generator | stylegan3.Generator | alis.Generator
 
@@ -31,19 +32,21 @@ def check_effort(network: nn.Module) -> None:
 
 def draft_resolution(network: nn.Module) -> int:
     """
-    How large the pictures are that this network can draw while somebody waits. The skip architecture of StyleGAN2 adds up
-    colours from block to block, so it may stop at a lower resolution; the others draw the whole, or nothing.
+    How large the pictures are that this network can draw while somebody waits. ALIS and the skip architecture of
+    StyleGAN2 add up colours from block to block, so they may stop at a lower resolution; the others draw the whole, or
+    nothing.
     """
     if not isinstance(network, Generator):
         raise TypeError(f"{type(network).__name__} is not a generator.")
-    if not isinstance(network, stylegan2.Generator) or network.architecture != "skip":
+    if isinstance(network, stylegan3.Generator) or getattr(network, "architecture", "skip") != "skip":
         return network.resolution
-    blocks = network.synthesis.blocks()
-    total, affordable = 0, blocks[0].resolution
-    for block in blocks:
-        total += sum(count for _, count in _convolutions(block, block.resolution))
-        if total <= MAX_DRAFT_MULTIPLICATIONS:
-            affordable = block.resolution
+    synthesis = network.synthesis
+    most = MAX_DRAFT_MULTIPLICATIONS // (PANORAMA_FRAMES if isinstance(network, alis.Generator) else 1)
+    total, affordable = 0, int(synthesis.block_resolutions[0])
+    for r in synthesis.block_resolutions:
+        total += sum(count for _, count in _convolutions(getattr(synthesis, f"b{r}"), r))
+        if total <= most:
+            affordable = int(r)
     return affordable
 
 

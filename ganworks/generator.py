@@ -173,13 +173,13 @@ class Generator:
             pictures = torch.cat(parts) if parts else ws.new_zeros(0, 3, resolution, resolution)
         return _ordinary(pictures)
 
-    def panorama(self, anchors: Tensor, width: int, left: int = 0) -> Tensor:
+    def panorama(self, anchors: Tensor, width: int, left: int = 0, draft: bool = False) -> Tensor:
         """
         A window of a panorama: [1, 3, resolution, width] float32, about [-1, 1].
 
         anchors: [A, num_ws, w_dim], two square frames apart, the first at the left end. `left` and `width` in
-        pixels: the anchors reach `reach_px(A)` pixels. Windows that touch fit without a seam. Only for a
-        generator whose `info.scrolls`.
+        pixels: the anchors reach `reach_px(A)` pixels. Windows that touch fit without a seam. A `draft` may be
+        smaller by a power of two, as that of `draft`. Only for a generator whose `info.scrolls`.
         """
         network = self.network
         if not isinstance(network, alis.Generator):
@@ -189,8 +189,9 @@ class Generator:
             raise InvalidInput(
                 f"{len(anchors)} anchors reach {self.reach_px(len(anchors))} pixels. Choose a window within them."
             )
+        resolution = self.draft_resolution if draft else self.resolution
         with plain_memory_errors(), torch.inference_mode():
-            picture = network.panorama(anchors.to(self.device, torch.float32), width, left)[None]
+            picture = network.panorama(anchors.to(self.device, torch.float32), width, left, resolution)[None]
         return _ordinary(picture)
 
     def reach_px(self, anchors: int) -> int:

@@ -27,14 +27,15 @@ def contact_sheet(
     on_progress: Callable[[float], None] | None = None,
 ) -> Image.Image:
     """
-    What a generator draws from these seeds, each picture at most 256 px wide and high; classes take turns.
-    `on_progress` is told the part that is done, and may raise to stop.
+    What a generator draws from these seeds, each picture at most 256 px wide and high (from a draft, where that is
+    as large); classes take turns. `on_progress` is told the part that is done, and may raise to stop.
     """
     pictures = []
+    draw = generator.draft if generator.draft_resolution >= LARGEST_PICTURE_PX else generator.synthesis
     for number, seed in enumerate(seeds):
         c = generator.one_hot(number % generator.c_dim if generator.c_dim else None)
         ws = generator.mapping(generator.latents([seed]), c, truncation_psi)
-        pictures.append(_shrunk(generator.crop(generator.synthesis(ws))))
+        pictures.append(_shrunk(generator.crop(draw(ws))))
         if on_progress is not None:
             on_progress((number + 1) / len(seeds))
     return lay_out(torch.cat(pictures), columns)

@@ -128,7 +128,9 @@ class Engine(Protocol):
         move: Move = STILL,
         draft: bool = False,
     ) -> Picture: ...
-    def panorama(self, source: Source, edits: Sequence[Edit], left: int, width: int) -> Picture: ...
+    def panorama(
+        self, source: Source, edits: Sequence[Edit], left: int, width: int, draft: bool = False
+    ) -> Picture: ...
     def project(
         self,
         name: str,
@@ -240,11 +242,13 @@ class LocalEngine:
         )
         return ganworks.to_image(generator.crop(pictures))
 
-    def panorama(self, source: Source, edits: Sequence[Edit], left: int, width: int) -> Picture:
+    def panorama(
+        self, source: Source, edits: Sequence[Edit], left: int, width: int, draft: bool = False
+    ) -> Picture:
         """The columns from `left` on, `width` of them, of the panorama that begins with the picture."""
         generator = self._opened(source)
         anchors = self._edited(self._anchors(source, generator, left + width), edits, generator)
-        return ganworks.to_image(generator.panorama(anchors, width, left))
+        return ganworks.to_image(generator.panorama(anchors, width, left, draft))
 
     def project(
         self,

@@ -105,8 +105,9 @@ class Editor:
         return encode_exact(picture) if exact else encode_live(picture)
 
     def tile(self, edits: tuple[Edit, ...], look: Look, number: int, *, exact: bool) -> bytes:
-        """A tile of the panorama that begins with the picture."""
-        picture = engine().panorama(self._source(look), edits, number * self.tile_px, self.tile_px)
+        """A tile of the panorama that begins with the picture; where it need not be exact, maybe of fewer pixels."""
+        left = number * self.tile_px
+        picture = engine().panorama(self._source(look), edits, left, self.tile_px, draft=not exact)
         return encode_exact(picture) if exact else encode_live(picture)
 
     def export(self, edits: tuple[Edit, ...], look: Look) -> bytes:

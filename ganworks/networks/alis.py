@@ -224,13 +224,15 @@ class SynthesisNetwork(nn.Module):
             setattr(self, f"b{r}", SynthesisBlock(inputs, outputs, w_dim, r, img_channels, conv_clamp))
             inputs = outputs
 
-    def forward(self, left: Tensor, right: Tensor, index: Tensor) -> Tensor:
+    def forward(self, left: Tensor, right: Tensor, index: Tensor, resolution: int | None = None) -> Tensor:
         """
         Draw patches [N, img_channels, resolution, patch_width_px]. left, right: [N, L, W], the anchors on both
-        sides of each. index: [N], patches counted from the panorama's left end.
+        sides of each. index: [N], patches counted from the panorama's left end. resolution: stop at this block, and
+        give what the colours of all blocks so far add up to.
         """
         patches = Patches(left, right, index)
-        blocks: list[SynthesisBlock] = [getattr(self, f"b{r}") for r in self.block_resolutions]
+        sizes = [r for r in self.block_resolutions if resolution is None or r <= resolution]
+        blocks: list[SynthesisBlock] = [getattr(self, f"b{r}") for r in sizes]
         x: Tensor = blocks[0].input["input"](patches)
         picture = x.new_zeros(len(index), self.img_channels, 2, 2 // FRAME_PATCHES)
         row = 1  # the input has row 0; a block's colours and the next block's conv0 share a row
@@ -245,10 +247,11 @@ class SynthesisNetwork(nn.Module):
         """How wide a panorama this many anchors make."""
         return max(anchors - 1, 0) * self.step_px
 
-    def panorama(self, anchors: Tensor, width: int, left: int = 0) -> Tensor:
+    def panorama(self, anchors: Tensor, width: int, left: int = 0, resolution: int | None = None) -> Tensor:
         """
         anchors [A, L, W] to the columns from `left` (in pixels, 0 at the first anchor) on:
-        [img_channels, resolution, width]. Windows that touch fit without a seam.
+        [img_channels, resolution, width]. Windows that touch fit without a seam. With a lower `resolution` the
+        same columns are drawn smaller.
         """
         reach = self.reach_px(len(anchors))
         if left < 0 or width < 1 or left + width > reach:
@@ -259,9 +262,12 @@ class SynthesisNetwork(nn.Module):
         drawn = []
         for part in torch.split(index, PATCHES_AT_ONCE):
             number = part * self.patch_width_px // self.step_px  # of the anchor on the left
-            drawn.append(torch.cat([*self(anchors[number], anchors[number + 1], part)], dim=2))
-        start = left - first * self.patch_width_px
-        return torch.cat(drawn, dim=2)[:, :, start : start + width]
+            patches = self(anchors[number], anchors[number + 1], part, resolution)
+            drawn.append(torch.cat([*patches], dim=2))
+        whole = torch.cat(drawn, dim=2)
+        shrunk = self.resolution // whole.shape[1]
+        start = (left - first * self.patch_width_px) // shrunk
+        return whole[:, :, start : start + max(1, width // shrunk)]
 
 
 class Generator(nn.Module):
@@ -290,9 +296,9 @@ class Generator(nn.Module):
         self.num_ws = self.synthesis.num_ws
         self.mapping = MappingNetwork(z_dim, c_dim, w_dim, self.num_ws, num_layers, lr_multiplier)
 
-    def panorama(self, anchors: Tensor, width: int, left: int = 0) -> Tensor:
+    def panorama(self, anchors: Tensor, width: int, left: int = 0, resolution: int | None = None) -> Tensor:
         """As `SynthesisNetwork.panorama`: anchors [A, L, W] -> [img_channels, resolution, width]."""
-        return self.synthesis.panorama(anchors, width, left)
+        return self.synthesis.panorama(anchors, width, left, resolution)
 
     def draw(
         self,
@@ -301,14 +307,16 @@ class Generator(nn.Module):
         noise: Mapping[str, Tensor] | None = None,
         random: torch.Generator | None = None,
         transform: Tensor | None = None,
+        resolution: int | None = None,
     ) -> Tensor:
         """
         ws [N, L, W] to square frames [N, img_channels, resolution, resolution]: the left end of a panorama whose
-        first two anchors are the same. There is no noise, and no way to move a frame.
+        first two anchors are the same. There is no noise, and no way to move a frame. A lower `resolution` is that
+        of `SynthesisNetwork.forward`.
         """
         both = ws.repeat_interleave(FRAME_PATCHES, dim=0)
         index = torch.arange(FRAME_PATCHES, device=ws.device).repeat(len(ws))
-        patches: Tensor = self.synthesis(both, both, index)  # [2N, img_channels, resolution, resolution / 2]
+        patches: Tensor = self.synthesis(both, both, index, resolution)  # [2N, img_channels, r, r / 2]
         return torch.cat([patches[part::FRAME_PATCHES] for part in range(FRAME_PATCHES)], dim=3)
 
     def noise_buffers(self) -> dict[str, Tensor]:

@@ -74,6 +74,19 @@ def test_freezing_changes_no_panorama() -> None:
     torch.testing.assert_close(*drawn, rtol=1e-5, atol=1e-5)
 
 
+def test_a_smaller_panorama_shows_the_same_columns() -> None:
+    network, _, expected = reference()
+    anchors = expected["ws"]
+    small = network.panorama(anchors, 4 * STEP_PX, resolution=16)
+    assert small.shape == (3, 16, 2 * STEP_PX)
+    window = network.panorama(anchors, 32, 48, resolution=16)
+    torch.testing.assert_close(window, small[:, :, 24:40], rtol=1e-4, atol=1e-5)
+    frame = network.draw(anchors[:1], resolution=16)[0]
+    torch.testing.assert_close(
+        network.panorama(anchors[[0, 0]], SIDE_PX, resolution=16), frame, rtol=1e-4, atol=1e-5
+    )
+
+
 def test_a_panorama_does_not_depend_on_anchors_that_are_farther_than_the_next() -> None:
     network, _, expected = reference()
     changed = expected["ws"].clone()

@@ -134,6 +134,20 @@ def test_a_panorama_begins_with_the_picture_of_its_first_two_anchors(tmp_path: P
     torch.testing.assert_close(generator.panorama(anchors, 50, 77), whole[..., 77:127], rtol=1e-4, atol=1e-4)
 
 
+def test_a_draft_of_a_panorama_shows_the_same_columns_with_fewer_pixels(tmp_path: Path) -> None:
+    generator = saved(tmp_path, "alis")
+    anchors = generator.mapping(generator.latents([1, 2, 3]))
+    assert torch.equal(generator.panorama(anchors, 64, 32, draft=True), generator.panorama(anchors, 64, 32))
+    generator.draft_resolution = 16
+    assert generator.panorama(anchors, 64, 32, draft=True).shape == (1, 3, 16, 32)
+    torch.testing.assert_close(
+        generator.draft(anchors[:1]),
+        generator.panorama(anchors[[0, 0]], SIDE_PX, draft=True),
+        rtol=1e-4,
+        atol=1e-4,
+    )
+
+
 def test_a_window_that_anchors_do_not_reach_and_a_generator_without_panoramas_are_refused(
     tmp_path: Path,
 ) -> None:

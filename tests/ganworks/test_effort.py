@@ -38,7 +38,11 @@ def test_networks_without_colours_on_the_way_draft_the_whole_picture() -> None:
         for architecture in ("orig", "resnet"):
             assert draft_resolution(stylegan2.Generator(512, 512, 1024, architecture=architecture)) == 1024
         assert draft_resolution(stylegan3.Generator(512, 512, stylegan3.standard_description(1024))) == 1024
-        assert draft_resolution(alis.Generator(512, 512, 1024)) == 1024
+
+
+def test_a_draft_of_a_panorama_is_cheaper_since_several_frames_are_seen_at_once() -> None:
+    with torch.device("meta"):
+        assert draft_resolution(alis.Generator(512, 512, 1024)) == 256
 
 
 def plan_of(width: int, side: int, **change: int) -> stylegan3.SynthesisDescription:
