@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 
+MAX_DIGITS = 9
+
 
 def class_labels(count: int, names: Sequence[str] = ()) -> list[str]:
     """A label for each of `count` classes, all different. Without a name it is "Class 3"; of two that share a name
@@ -30,7 +32,7 @@ def class_named(words: str, labels: Sequence[str]) -> int | None:
     folded = [label.casefold() for label in labels]
     if words in folded:
         return folded.index(words)
-    if words.isdecimal() and int(words) < len(labels):
+    if words.isdecimal() and len(words) <= MAX_DIGITS and int(words) < len(labels):
         return int(words)
     found = [index for index, label in enumerate(folded) if words in label]
     return found[0] if words and len(found) == 1 else None

@@ -7,6 +7,7 @@ and gives back plain JSON with `as_data()`. What depends on the installed genera
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
@@ -40,7 +41,7 @@ def whole(data: Data, field: str, low: int, high: int, default: int | None = Non
     value = data.get(field)
     if value is None or value == "":
         value = default
-    if isinstance(value, str) and value.strip().lstrip("-").isdigit() and len(value) < 20:
+    if isinstance(value, str) and re.fullmatch(r"\s*-?[0-9]{1,18}\s*", value):
         value = int(value)
     if isinstance(value, float) and value.is_integer():
         value = int(value)

@@ -30,7 +30,17 @@ def test_classes_of_the_same_name_can_be_told_apart() -> None:
 
 @pytest.mark.parametrize(
     ("words", "found"),
-    [("cat", 0), (" CAT ", 0), ("2", 2), ("tabb", 2), ("bird", None), ("dog", None), ("", None), ("9", None)],
+    [
+        ("cat", 0),
+        (" CAT ", 0),
+        ("2", 2),
+        ("tabb", 2),
+        ("bird", None),
+        ("dog", None),
+        ("", None),
+        ("9", None),
+        ("9" * 5000, None),
+    ],
 )
 def test_a_class_is_found_by_its_name_its_number_or_a_part_that_is_its_own(
     words: str, found: int | None

@@ -35,6 +35,12 @@ RECIPE = {
 }
 
 
+@pytest.mark.parametrize("words", ["²", "--5", "5-", "٤٤", "9" * 5000, "0x1", "1_0", "+1"])
+def test_what_only_looks_like_a_whole_number_is_refused(words: str) -> None:
+    with pytest.raises(InvalidParams, match="must be a whole number"):
+        RandomParams.from_data({"generator": "tiny", "count": words})
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
