@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 from ganworks.importing.records import Module, Network
-from ganworks.importing.refusal import MAX_NESTING, MAX_OBJECTS, Refused
+from ganworks.importing.refusal import MAX_NESTING, MAX_OBJECTS, OBJECT_BYTES, Budget, Refused
 
 
-def check_graph(root: object) -> None:
+def check_graph(root: object, budget: Budget) -> None:
     """
     Refused if an object holds itself, if objects are nested more than MAX_NESTING deep, or if they would be more than
     MAX_OBJECTS once those that are shared were written out (a "memo bomb"). Takes time in proportion to what is there.
@@ -33,6 +33,7 @@ def check_graph(root: object) -> None:
         elif len(path) >= MAX_NESTING:
             raise Refused(f"its objects are nested more than {MAX_NESTING} deep")
         else:
+            budget.spend(OBJECT_BYTES)  # for what is noted of it here
             path.append((part, parts(part)))
             open_now.add(id(part))
             totals.append(1 + len(part) if isinstance(part, list | tuple | dict) else 1)

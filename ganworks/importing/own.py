@@ -14,6 +14,7 @@ from ganworks.importing.refusal import UNKNOWN, Budget, Refused, refused
 from ganworks.importing.tensors import tensor, weights
 
 MAX_DIM = 8192
+JSON_EXPANSION = 32  # how many times its length a JSON text may take once it is read
 MAX_HEADER_BYTES = 1024 * 1024
 CODES = {"F16": "Half", "BF16": "BFloat16", "F32": "Float", "F64": "Double"}  # as classes of storages
 # What is taken over from a header; the rest is written anew.
@@ -48,6 +49,7 @@ def read_own(data: memoryview, budget: Budget) -> Found:
     (length,) = struct.unpack("<Q", data[:8])
     if length > MAX_HEADER_BYTES:
         raise Refused("its header is too long")
+    budget.spend(JSON_EXPANSION * length)
     start = bytes(data[: 8 + length])
     if b'"ganworks"' not in start:
         raise Refused("it is a safetensors file that PixelLift did not write", UNKNOWN)
@@ -58,7 +60,7 @@ def read_own(data: memoryview, budget: Budget) -> Found:
         texts = {key: header.text(key) for key in TEXTS}
     except CheckpointError as error:
         raise refused(error) from error
-    check_graph(header.meta)
+    check_graph(header.meta, budget)
     if not _plain(header.meta):
         raise Refused("its header has malformed classes, a malformed crop or a malformed text")
     if header.kind != "generator":

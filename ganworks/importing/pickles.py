@@ -69,7 +69,7 @@ class Machine:
         result = self.pop()
         if self.stack or self.marks:
             raise Refused("it ends in the middle of an object")
-        check_graph(result)
+        check_graph(result, self.budget)
         return result
 
     # --- The file

@@ -26,8 +26,12 @@ BASE_SECONDS, BYTES_PER_SECOND = 30, 5 * MIB
 LAST_SECONDS = 5  # to end after the last answer
 MAX_ANSWER_BYTES, LOGGED_BYTES = 16 * MIB, 4096
 ROOT = Path(__file__).resolve().parents[2]
+PATHS = [
+    str(ROOT),
+    *(path for path in sys.path if os.path.isabs(path)),
+]  # where this process finds its packages
 PROGRAM = (
-    f"import sys; sys.path.insert(0, {str(ROOT)!r}); from ganworks.importing.child import main; "
+    f"import sys; sys.path[:] = {PATHS!r}; from ganworks.importing.child import main; "
     "main(int(sys.argv[1]), int(sys.argv[2]))"
 )
 CRASHED = "It is damaged, or made to do harm."
