@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ganworks.components import Basis, closed_form_factors, open_basis, principal_components
     from ganworks.devices import choose_device, inference_threads
+    from ganworks.drafts import Corrections
     from ganworks.edits import Edit, apply_edits, layer_ranges
     from ganworks.errors import (
         BasisMismatch,
@@ -43,6 +44,7 @@ os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 _HOMES = {
     "components": ("Basis", "closed_form_factors", "open_basis", "principal_components"),
     "devices": ("choose_device", "inference_threads"),
+    "drafts": ("Corrections",),
     "edits": ("Edit", "apply_edits", "layer_ranges"),
     "errors": (
         "BasisMismatch",
@@ -76,6 +78,7 @@ __all__ = [
     "BasisNotFound",
     "CatalogueEntry",
     "CheckpointError",
+    "Corrections",
     "Critic",
     "DeviceNotFound",
     "Edit",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -163,6 +163,7 @@ class LocalEngine:
     def __init__(self, library: ganworks.Library) -> None:
         self._library = library
         self._places: OrderedDict[Source, _Place] = OrderedDict()
+        self._corrections = ganworks.Corrections()
         self._lock = threading.Lock()
 
     def generators(self) -> list[GeneratorInfo]:
@@ -231,15 +232,14 @@ class LocalEngine:
     ) -> Picture:
         generator = self._opened(source)
         place = self._place(source, generator)
-        draw = generator.draft if draft else generator.synthesis
-        pictures = draw(
-            self._edited(place.ws, edits, generator),
-            noise_mode,
-            noise=place.noise if noise_mode == "const" else None,
-            noise_seed=NOISE_SEED,
-            translate=(move.x, move.y),
-            rotate=move.degrees,
-        )
+        ws = self._edited(place.ws, edits, generator)
+        noise = place.noise if noise_mode == "const" else None
+
+        def draw(quick: bool) -> Tensor:
+            method = generator.draft if quick else generator.synthesis
+            return method(ws, noise_mode, noise, NOISE_SEED, (move.x, move.y), move.degrees)
+
+        pictures = self._drawn(generator, (_identity(source), noise_mode), draw, draft)
         return ganworks.to_image(generator.crop(pictures))
 
     def panorama(
@@ -248,7 +248,25 @@ class LocalEngine:
         """The columns from `left` on, `width` of them, of the panorama that begins with the picture."""
         generator = self._opened(source)
         anchors = self._edited(self._anchors(source, generator, left + width), edits, generator)
-        return ganworks.to_image(generator.panorama(anchors, width, left, draft))
+        pictures = self._drawn(
+            generator,
+            (_identity(source), left, width),
+            lambda quick: generator.panorama(anchors, width, left, quick),
+            draft,
+        )
+        return ganworks.to_image(pictures)
+
+    def _drawn(
+        self, generator: Generator, place: Hashable, draw: Callable[[bool], Tensor], draft: bool
+    ) -> Tensor:
+        """What `draw` draws, as a draft or exactly. Drafts learn from the last exact picture of the same place."""
+        pictures = draw(draft)
+        if generator.draft_resolution == generator.resolution:
+            return pictures
+        if draft:
+            return self._corrections.corrected(place, pictures)
+        self._corrections.rest(place, pictures, generator.draft_resolution, lambda: draw(True))
+        return pictures
 
     def project(
         self,
@@ -345,6 +363,11 @@ class LocalEngine:
             return ganworks.apply_edits(ws, moves)
         except InvalidInput as error:
             raise InvalidParams("edits", str(error)) from error
+
+
+def _identity(source: Source) -> Hashable:
+    """What stays the same of a source while it is edited: all but truncation."""
+    return source.key if isinstance(source, FileSource) else replace(source, truncation_psi=1.0)
 
 
 def _open_seed(source: SeedSource, generator: Generator) -> _Place:

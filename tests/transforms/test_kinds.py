@@ -22,7 +22,7 @@ from tests.transforms.conftest import Run, photo
 from tests.transforms.kinds import CLASSES, SIDE_PX, drawn, make_kinds, saved_by
 from tests.transforms.test_sockets import hear, listening
 from transforms import previews, services
-from transforms.engine import FileSource, SeedSource, engine
+from transforms.engine import FileSource, LocalEngine, SeedSource, engine
 from transforms.errors import InvalidParams, NotReady
 from transforms.models import Job, State
 from transforms.params import Edit, Look, Move
@@ -311,3 +311,27 @@ def test_the_api_saves_panoramas_and_moves_and_draws_classes(alice: User, client
 
 def upload(alice: User) -> Image:
     return create_upload(alice, SimpleUploadedFile("a.jpg", photo(), "image/jpeg"), "A")
+
+
+# --- Drafts -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("generator", ["kinds", "places"])
+def test_a_draft_after_an_exact_picture_shows_what_the_picture_shows(alice: User, generator: str) -> None:
+    image = drawn(alice, generator)
+    source = SeedSource(image.generator_sha256, 5, image.class_index, image.truncation_psi)
+    local = engine()
+    assert isinstance(local, LocalEngine)
+    local._library.generator(generator).draft_resolution = 16  # as if it were slow
+
+    def picture(*, draft: bool) -> Any:
+        if generator == "places":
+            return engine().panorama(source, (), 0, SIDE_PX, draft=draft)
+        return engine().render(source, (), draft=draft)
+
+    plain = pixels(picture(draft=True))
+    exact = pixels(picture(draft=False).reduce(2))
+    corrected = pixels(picture(draft=True))
+    assert corrected.shape == (16, 16, 3)
+    assert 4 * np.abs(corrected - exact).mean() < np.abs(plain - exact).mean()
