@@ -6,6 +6,7 @@ checked against the bytes that are there), a module for each layout (`nvidia` an
 generator's file, and `sandbox`, the child process in which all this happens.
 """
 
+import errno
 import os
 import stat
 import time
@@ -47,7 +48,12 @@ def import_checkpoint(
     given = {"label": label, "license": license, "description": description}
     words = _words(source.name, given, classes)
     try:
-        with _opened(source) as file, checkpoint.draft_of(target) as draft:
+        with (
+            _full_disk_named(),
+            _opened(source) as file,
+            checkpoint.draft_of(target) as draft,
+            checkpoint.draft_of(target.with_name(REPORT_FILE)) as note,
+        ):
             if target.exists() and target.samefile(source):
                 raise Refused("it lies where its generator would be written", "Choose another place.")
             before = os.fstat(file.fileno())
@@ -56,11 +62,11 @@ def import_checkpoint(
             after = os.fstat(file.fileno())
             if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
                 raise Refused("it was changed while it was read", "Import it again once it is whole.")
+            sha256, seconds = checkpoint.sha256_of(draft.name), round(time.monotonic() - start, 3)
+            report = replace(report, generator_sha256=sha256, seconds=seconds)
+            report.save(Path(note.name))
     except Refused as refusal:
         raise refusal.error(source.name) from refusal
-    seconds = round(time.monotonic() - start, 3)
-    report = replace(report, generator_sha256=checkpoint.sha256_of(target), seconds=seconds)
-    report.save(target.with_name(REPORT_FILE))
     return report
 
 
@@ -91,6 +97,17 @@ def _words(name: str, given: dict[str, str | None], classes: Sequence[str] | Non
         "known": asdict(entry) if entry else None,
         "name": name,
     }
+
+
+@contextmanager
+def _full_disk_named() -> Iterator[None]:
+    """A disk that is full is no fault of the file's."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise Refused("the disk is full", "Make room, and import it again.") from error
 
 
 @contextmanager

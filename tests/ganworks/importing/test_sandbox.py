@@ -112,12 +112,17 @@ def answers(program: str, seconds: float = 30) -> list[dict[str, object]]:
 )  # fmt: skip
 def test_garbage_from_the_child_is_refused(line: str) -> None:
     with pytest.raises(Refused, match="reading it failed"):
-        answers(f"print('''{line}''')")
+        answers(f"import sys; sys.stdin.read(); print('''{line}''')")
 
 
 def test_no_more_than_megabytes_are_heard_from_the_child() -> None:
     start = time.monotonic()
-    assert answers("import os\ntry:\n while True: os.write(1, b'x' * 65536)\nexcept OSError: pass") == []
+    assert (
+        answers(
+            "import os, sys\nsys.stdin.read()\ntry:\n while True: os.write(1, b'x' * 65536)\nexcept OSError: pass"
+        )
+        == []
+    )
     assert time.monotonic() - start < 20
 
 
