@@ -238,7 +238,7 @@ def trees() -> list[Callable[[], Any]]:
     vectors = ("skip", "cond", "orig", "resnet", "sg3t", "sg3r", "alis", "tf")
     found: list[Callable[[], Any]] = [partial(snapshot, name) for name in vectors]
     found += [lambda: {"g_ema": rosinality(), "latent_avg": average()}]
-    return found + [lambda: {"G_ema": from_network(tiny(c_dim=2, architecture="resnet"))}] * 4
+    return found + [lambda: {"G_ema": from_network(tiny(c_dim=2, architecture="resnet"))}] * 24
 
 
 def slots(value: Any, depth: int = 0) -> list[tuple[Any, Any]]:
@@ -256,7 +256,7 @@ def slots(value: Any, depth: int = 0) -> list[tuple[Any, Any]]:
 
 def strange(dice: random.Random, others: list[tuple[Any, Any]]) -> Any:
     """A value that is not expected anywhere, or one from elsewhere."""
-    container, key = dice.choice(others)
+    container, key = dice.choice([slot for slot in others if isinstance(slot[0], list) or slot[1] in slot[0]])
     shape = tuple(dice.choice((0, 1, 2, 3, 4, 64)) for _ in range(dice.randrange(5)))
     return dice.choice(
         [
@@ -327,7 +327,7 @@ def main() -> None:
             with open(f"fuzz-{arguments.seed}-{index}.bin", "wb") as file:
                 file.write(data)
             raise
-        if index % 10_000 == 9_999:
+        if index % 2_000 == 1_999:
             sys.stdout.write(
                 f"{index + 1} inputs, {time.monotonic() - start:.0f} s, {len(results)} outcomes\n"
             )

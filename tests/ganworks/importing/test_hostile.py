@@ -74,7 +74,7 @@ def as_bad_stride(found: Any) -> None:
 
 def as_huge_storage(found: Any) -> None:
     stream = io.BytesIO()
-    torch.save(torch.zeros(4).storage(), stream, _use_new_zipfile_serialization=False)
+    torch.save(typed_storage(torch.zeros(4)), stream, _use_new_zipfile_serialization=False)
     buffers(found)["w_avg"] = Blob(
         stream.getvalue().replace(struct.pack("<q", 4), struct.pack("<q", 1 << 40))
     )
@@ -117,7 +117,7 @@ def as_many_views(found: Any) -> None:
     """Thousands of tensors that are all of the same storage."""
     large = torch.zeros(100_000)
     mapping = buffers(found)
-    storage = large.storage()
+    storage = typed_storage(large)
     for number in range(50):
         mapping[f"x{number}"] = tensor_of(storage, 0, (100_000,), (1,))
 
@@ -132,8 +132,13 @@ def as_enum_state(found: Any) -> None:
     )
 
 
+def typed_storage(data: torch.Tensor) -> Any:
+    """The storage of a tensor as pickles keep it."""
+    return torch.storage.TypedStorage(wrap_storage=data.untyped_storage(), dtype=data.dtype, _internal=True)
+
+
 def tensor_of(data: Any, offset: Any, shape: Any, strides: Any) -> Call:
-    storage = data.storage() if isinstance(data, torch.Tensor) else data
+    storage = typed_storage(data) if isinstance(data, torch.Tensor) else data
     hooks: dict[str, Any] = OrderedDict()
     arguments = (storage, offset, shape, strides, False, hooks)
     return Call(Name("torch._utils", "_rebuild_tensor_v2"), arguments)
