@@ -63,6 +63,7 @@ def read_alis(root: Node) -> Found:
         for name, up in (("conv0", 2), ("conv1", 1))[r == 4 :]:
             modules.check_layer(block.child(name), up)
             layers.append(block.child(name))
+        modules.check_gain(block.child("torgb"))
         layers.append(block.child("torgb"))
     found = root.all_tensors()
     check_colors(found.get(f"synthesis.b{sizes[-1]}.torgb.weight"))

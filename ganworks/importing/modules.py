@@ -1,5 +1,6 @@
 """The modules of the public PyTorch code: a tree of names, attributes and tensors."""
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -137,6 +138,13 @@ def check_layer(layer: Node, up: int) -> None:
         raise unusual(f"has the activation {shown(attributes.get('activation'))}")
     if attributes.get("up") != up or not close(attributes.get("act_gain"), SQRT_2):
         raise unusual("has a convolution with other factors")
+
+
+def check_gain(layer: Node) -> None:
+    """A convolution that is not demodulated must be scaled by what it takes in, where it says how it is scaled."""
+    weight, gain = layer.tensors.get("weight"), layer.attributes.get("weight_gain")
+    if gain is not None and weight is not None and not close(gain, math.prod(weight.shape[1:]) ** -0.5):
+        raise unusual("scales a convolution in another way")
 
 
 def check_filters(root: Node) -> None:

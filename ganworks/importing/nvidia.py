@@ -28,6 +28,9 @@ def read_stylegan2(root: Node, budget: Budget) -> Found:
             layers.append(layer)
             found |= _without_noise(layer, f"synthesis.b{r}.{name}", r, budget)
     layers += [block.children["torgb"] for block in blocks if "torgb" in block.children]
+    for part in (block.children.get(name) for block in blocks for name in ("torgb", "skip")):
+        if part is not None:
+            modules.check_gain(part)
     architecture = _architecture(blocks)
     check_colors(found.get(f"synthesis.b{sizes[-1]}.torgb.weight"))
     half = sum(block.attributes.get("use_fp16") is True for block in blocks)

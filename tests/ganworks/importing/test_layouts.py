@@ -87,6 +87,14 @@ UNUSUAL: dict[str, tuple[Callable[[], bytes], str]] = {
         "clamps its layers to a strange",
     ),
     "weight gain": (lambda: changed("skip", "mapping", "fc1", weight_gain=1.0), "scales a linear layer"),
+    "gain of colours": (
+        lambda: changed("skip", "synthesis", "b8", "torgb", weight_gain=1.0),
+        "scales a convolution",
+    ),
+    "gain of a shortcut": (
+        lambda: changed("resnet", "synthesis", "b8", "skip", weight_gain=1),
+        "scales a convolution",
+    ),
     "rates": (lambda: changed("skip", "mapping", "fc1", bias_gain=0.5), "different rates"),
     "architecture": (lambda: changed("skip", "synthesis", "b8", architecture="orig"), "than it says"),
     "no text": (lambda: changed("skip", "synthesis", "b8", architecture=3), "malformed architecture"),
