@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ganworks.networks.layers import FullyConnected
-from ganworks.networks.rectifier import filtered_rectifier
+from ganworks.networks.rectifier import Axis, filtered_rectifier
 from ganworks.networks.stylegan2 import MappingNetwork
 
 FILTER_SIZE = 6  # taps per unit of the rate
@@ -57,12 +57,17 @@ class LayerDescription:
             return grown[0], grown[1]
         if self.up % self.down:
             raise ValueError(f"{self.name} raises the rate by no multiple of what it lowers it by")
-        before, after = self.padding[::2], self.padding[1::2]
-        found = [
-            (side * self.up + first + last - self.up_taps + 1 - self.down_taps) // self.down + 1
-            for side, first, last in zip(grown, before, after, strict=True)
-        ]
-        return found[0], found[1]
+        if min(self.up_taps, self.down_taps) < self.up:
+            raise ValueError(f"{self.name} has filters shorter than its factor")
+        factors, taps = (self.up, self.down), (self.up_taps, self.down_taps)
+        across, along = (
+            Axis(grown[i], *factors, self.padding[2 * i], self.padding[2 * i + 1], *taps) for i in (0, 1)
+        )
+        if min(across.pad) <= -grown[0] or min(along.pad) <= -grown[1]:
+            raise ValueError(f"{self.name} crops all that there is")
+        if min(across.count, along.count) < across.steps:
+            raise ValueError(f"{self.name} gives next to nothing")
+        return across.count, along.count
 
 
 @dataclass(frozen=True)

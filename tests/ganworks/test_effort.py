@@ -1,5 +1,6 @@
 """Files that describe generators which no machine could draw with are refused before anything is allocated."""
 
+import random
 from dataclasses import replace
 from pathlib import Path
 
@@ -94,3 +95,46 @@ def test_a_network_without_channels_is_refused_in_a_sentence(tmp_path: Path) -> 
     checkpoint.write(path, "generator", {**meta}, tensors)
     with pytest.raises(ganworks.CheckpointError, match="has the shape"):
         open_generator(path)
+
+
+def strange_layer(dice: random.Random, width: int, size: tuple[int, int]) -> stylegan3.LayerDescription:
+    """A layer of any factors, taps and padding, which may or may not fit together."""
+    up, down = dice.choice([(1, 1), (2, 1), (2, 2), (4, 2), (4, 4), (8, 4), (6, 3)])
+    layer = stylegan3.LayerDescription(
+        name="L0_1_1",
+        inputs=width,
+        outputs=dice.randrange(1, 4),
+        kernel=dice.choice((1, 2, 3, 7)),
+        in_size=size,
+        out_size=size,
+        up=up,
+        down=down,
+        up_taps=dice.choice((1, up, 6 * up, dice.randrange(1, 65))),
+        down_taps=dice.choice((1, down, 6 * down, dice.randrange(1, 65))),
+        down_radial=dice.random() < 0.3,
+        padding=tuple(dice.randrange(-60, 60) for _ in range(4)),
+        conv_clamp=256.0,
+        is_torgb=False,
+    )
+    return replace(layer, out_size=layer.reached_size())
+
+
+def test_a_plan_that_is_not_refused_can_be_drawn() -> None:
+    dice, drawn = random.Random(0), 0
+    while drawn < 60:
+        size = dice.randrange(1, 30), dice.randrange(1, 30)
+        try:
+            layer = strange_layer(dice, 2, size)
+            side = layer.out_size[0]
+            colors = replace(
+                layer, name="L1_1_3", inputs=layer.outputs, outputs=3, kernel=1, in_size=layer.out_size, up=1, down=1,
+                out_size=layer.out_size, up_taps=0, down_taps=0, padding=(0, 0, 0, 0), is_torgb=True,
+            )  # fmt: skip
+            plan = stylegan3.SynthesisDescription(2, size, 16.0, 2.0, (layer, colors))
+            plan.check(side)
+        except ValueError:
+            continue
+        if side <= 100:
+            network = stylegan3.Generator(4, 4, plan).freeze()
+            assert network.draw(torch.randn(1, network.num_ws, 4)).shape == (1, 3, side, side)
+            drawn += 1
