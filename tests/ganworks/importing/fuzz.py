@@ -14,16 +14,18 @@ import sys
 import time
 import tracemalloc
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache, partial
 from typing import Any
 
 import numpy as np
 import torch
 
+from ganworks.importing import torchfiles
 from ganworks.importing.convert import convert
 from ganworks.importing.refusal import MAX_EXPANSION, MIB, Refused
 
+from .instructions import changed_instructions
 from .writer import (
     Call,
     Name,
@@ -299,6 +301,11 @@ def changed_objects(dice: random.Random) -> bytes:
         return pickled({"G_ema": None})
 
 
+def plain_pickles(files: Iterable[bytes]) -> list[bytes]:
+    """Those that are one pickle each."""
+    return [data for data in files if data[:1] == b"\x80" and not data.startswith(torchfiles.LEGACY_START)]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -307,6 +314,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--large", type=float, default=0.03, help="the share of large files")
     parser.add_argument("--objects", action="store_true", help="change objects before they are written")
+    parser.add_argument("--instructions", action="store_true", help="change the instructions of pickles")
     arguments = parser.parse_args()
     dice, results = random.Random(arguments.seed), Counter[str]()
     np.seterr(all="ignore")
@@ -319,6 +327,9 @@ def main() -> None:
     for index in range(arguments.inputs):
         if arguments.objects:
             data = changed_objects(dice)
+        elif arguments.instructions:
+            pickles = plain_pickles(lots[dice.random() < arguments.large])
+            data = changed_instructions(dice.choice(pickles), dice.choice(plain_pickles(lots[0])), dice)
         else:
             data = changed(dice.choice(lots[dice.random() < arguments.large]), dice)
         try:

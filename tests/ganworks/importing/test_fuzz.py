@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from . import fuzz
+from .instructions import changed_instructions
 
 SETTINGS = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -46,3 +47,10 @@ def test_a_file_with_any_bytes_in_any_place_is_read_or_refused(data: st.DataObje
 @given(st.sampled_from(sorted(fuzz.large_seeds())), st.integers(0, 2**32))
 def test_a_changed_file_of_the_other_kinds_is_read_or_refused(name: str, seed: int) -> None:
     fuzz.check(fuzz.changed(fuzz.large_seeds()[name], random.Random(seed)), measure=seed % 5 == 0)
+
+
+@SETTINGS
+@given(st.integers(0, 2**32))
+def test_a_pickle_of_changed_instructions_is_read_or_refused(seed: int) -> None:
+    dice, pickles = random.Random(seed), fuzz.plain_pickles(fuzz.seeds().values())
+    fuzz.check(changed_instructions(dice.choice(pickles), dice.choice(pickles), dice), measure=seed % 5 == 0)
