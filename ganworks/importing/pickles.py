@@ -157,9 +157,8 @@ class Machine:
             self.push(Text(piece))
             return
         raw = bytes(piece)
-        self.budget.spend(
-            length if raw.isascii() else 4 * length
-        )  # one wide character makes all of them wide
+        widest = 1 if raw.isascii() else 4  # one wide character makes all of them wide
+        self.budget.spend(widest * length)
         self.push(decoded(raw))
 
     def tuple_of(self, count: int) -> None:

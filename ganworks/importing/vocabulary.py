@@ -63,9 +63,8 @@ class Vocabulary:
             _restore_array(target, state)
         elif isinstance(target, DType):
             _restore_dtype(target, state)
-        elif (
-            not isinstance(target, Stub) and type(target) is not dict
-        ):  # attributes of these mean nothing here
+        elif not isinstance(target, Stub) and type(target) is not dict:
+            # The attributes of a stub or a dictionary mean nothing here.
             raise Refused(f"it gives a state to {kind_of(target)}")
 
     def persistent(self, key: object) -> object:
@@ -269,6 +268,7 @@ CALLS: dict[str, Callable[[Vocabulary, Arguments], object]] = {
     "numpy._core.multiarray.scalar": _scalar,
     "torch._utils._rebuild_tensor_v2": _tensor,
     "torch._utils._rebuild_parameter": _parameter,
+    "torch._utils._rebuild_parameter_with_state": _parameter,
     "torch.storage._load_from_bytes": _storage,
     "torch_utils.persistence._reconstruct_persistent_obj": _module,
     "dnnlib.tflib.network.Network": _network,
