@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench import browser, importing, lanes, pages
+from bench import browser, importing, lanes, networks, pages
 from bench.report import Row, table
 from bench.stage import Stage
 
@@ -29,39 +29,53 @@ PARTS: dict[str, tuple[Measure, ...]] = {
     "import": (importing.importing,),
     "memory": (lanes.memory,),
 }
+WITHOUT_SERVER: dict[str, Callable[[], Iterator[Row]]] = {"networks": networks.networks}
 
 
 def main() -> int:
     options = _options()
+    parts = [*WITHOUT_SERVER, *PARTS]
     if options.list:
-        print("\n".join(PARTS))
+        print("\n".join(parts))
         return 0
-    wanted = options.only.split(",") if options.only else list(PARTS)
-    unknown = [name for name in wanted if name not in PARTS]
+    wanted = options.only.split(",") if options.only else parts
+    unknown = [name for name in wanted if name not in parts]
     if unknown:
-        print(f"There is no part {unknown[0]!r}: choose from {', '.join(PARTS)}.", file=sys.stderr)
+        print(f"There is no part {unknown[0]!r}: choose from {', '.join(parts)}.", file=sys.stderr)
         return 2
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("Stopped."))  # through the blocks that stop the server
     _use_cores(options.cores)
     busy = os.getloadavg()[0]
-    folder = Path(tempfile.mkdtemp(prefix="pixellift-bench-"))
-    try:
-        _say("starting the server, twice")
-        with Stage(folder, options.cores) as stage:
-            rows = [row for name in wanted for measure in PARTS[name] for row in _rows(measure, stage)]
-            print(f"\n{_where(options.cores, busy, stage)}\n\n{table(rows)}")
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    alone = [row for name in wanted if name in WITHOUT_SERVER for row in _rows(WITHOUT_SERVER[name])]
+    if alone:
+        print(f"\n{_where(options.cores, busy)}\n\n{table(alone)}")
+    served = [name for name in wanted if name in PARTS]
+    if served:
+        _measure_served(served, options.cores, busy)
     return 0
 
 
-def _rows(measure: Measure, stage: Stage) -> list[Row]:
+def _measure_served(wanted: list[str], cores: int, busy: float) -> None:
+    """The parts that need a server, which is started for all of them."""
+    folder = Path(tempfile.mkdtemp(prefix="pixellift-bench-"))
+    try:
+        _say("starting the server, twice")
+        with Stage(folder, cores) as stage:
+            rows = [row for name in wanted for measure in PARTS[name] for row in _rows(measure, stage)]
+            info = stage.member.get(f"/api/v1/generators/{stage.generator}/").data
+            drawn_with = f"generator {stage.generator} of {info['resolution']} pixels; "
+            print(f"\n{_where(cores, busy, drawn_with)}\n\n{table(rows)}")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _rows(measure: Callable[..., Iterator[Row]], *stage: Stage) -> list[Row]:
     """What was measured. A part that cannot be measured says why, and the others go on."""
     what = f"{measure.__module__.rpartition('.')[2]}: {measure.__name__.replace('_', ' ')}"
     _say(what)
     rows: list[Row] = []
     try:
-        rows.extend(measure(stage))
+        rows.extend(measure(*stage))
     except Exception as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         rows.append(Row(what, "", f"could not be measured: {lines[0][:120]}"))
@@ -74,15 +88,14 @@ def _use_cores(count: int) -> None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
 
 
-def _where(cores: int, busy: float, stage: Stage) -> str:
+def _where(cores: int, busy: float, drawn_with: str = "") -> str:
     name = next(
         (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
         platform.machine(),
     )
-    info = stage.member.get(f"/api/v1/generators/{stage.generator}/").data
     return (
         f"{time.strftime('%Y-%m-%d %H:%M')} on {cores} cores of {name}, Python {platform.python_version()}; "
-        f"generator {stage.generator} of {info['resolution']} pixels; load of the machine before it began: {busy:.1f}"
+        f"{drawn_with}load of the machine before it began: {busy:.1f}"
     )
 
 

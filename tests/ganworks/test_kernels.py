@@ -7,8 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ganworks.networks import kernels
+from bench import plain
+from ganworks.networks import kernels, stylegan2, stylegan3
 from ganworks.networks.layers import blur_filter, filter_after_transpose
+from ganworks.networks.stylegan3 import standard_description
 
 from .conftest import small_network
 
@@ -69,11 +71,11 @@ def test_a_layer_and_its_gradients_are_those_of_the_definition(
     up: bool, clamp: float | None, per_column: bool, per_picture: bool
 ) -> None:
     given = arguments(up, per_column=per_column, per_picture=per_picture)
-    fast, plain = fast_layer(up, clamp)(*given), plain_layer(*given, up=up, clamp=clamp)
-    torch.testing.assert_close(fast, plain, rtol=1e-10, atol=1e-10)
-    slope = torch.randn_like(plain)
+    fast, slow = fast_layer(up, clamp)(*given), plain_layer(*given, up=up, clamp=clamp)
+    torch.testing.assert_close(fast, slow, rtol=1e-10, atol=1e-10)
+    slope = torch.randn_like(slow)
     for found, wanted in zip(
-        torch.autograd.grad(fast, given[:4], slope), torch.autograd.grad(plain, given[:4], slope), strict=True
+        torch.autograd.grad(fast, given[:4], slope), torch.autograd.grad(slow, given[:4], slope), strict=True
     ):
         torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-9)
 
@@ -107,3 +109,14 @@ def test_the_gradient_of_a_frozen_generator_is_that_of_one_in_training() -> None
     )
     for one, other in zip(found, wanted, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("family", ["stylegan2", "stylegan3-t", "stylegan3-r"])
+def test_the_plain_form_that_times_are_compared_with_draws_the_same(family: str) -> None:
+    network: stylegan2.Generator | stylegan3.Generator = small_network(conv_clamp=2)
+    if family != "stylegan2":
+        plan = standard_description(32, radial=family.endswith("r"), channel_base=256, channel_max=24)
+        network = stylegan3.Generator(16, 24, plan)
+    ws = network.freeze().mapping(torch.randn(2, 16))
+    found, wanted = network.draw(ws), plain.draw(network, ws)
+    assert (found - wanted).abs().max() <= 1e-4 * wanted.abs().max()
