@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from numpy.random import RandomState  # numpy loads it when it is named, and later the child process may not
 
 from ganworks.importing.found import (
     BLUR,
@@ -157,7 +158,7 @@ def _computed_average(found: dict[str, Weights], budget: Budget) -> Weights:
         raise unusual("has a mapping network of strange shapes")
     widest = max(max(weight.shape) for weight, _ in layers)
     budget.spend(SAMPLES_AT_ONCE * widest * BYTES_A_SAMPLE)
-    random, total = np.random.RandomState(0), np.zeros(layers[-1][0].shape[0])
+    random, total = RandomState(0), np.zeros(layers[-1][0].shape[0])
     for _ in range(0, SAMPLES, SAMPLES_AT_ONCE):
         x = random.randn(SAMPLES_AT_ONCE, layers[0][0].shape[1]).astype(np.float32)
         x /= np.sqrt(np.square(x).mean(axis=1, keepdims=True) + 1e-8)

@@ -88,7 +88,7 @@ def limits(size: int, seconds: int) -> dict[str, int]:
 
 def _start(source: IO[bytes], draft: IO[bytes], errors: IO[bytes], folder: str) -> subprocess.Popen[bytes]:
     files = (source.fileno(), draft.fileno())
-    command = [sys.executable, "-I", "-B", "-c", PROGRAM, *map(str, files)]
+    command = [sys.executable, "-I", "-B", "-W", "ignore", "-c", PROGRAM, *map(str, files)]
     environment = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "LC_ALL": "C.UTF-8"}
     return subprocess.Popen(  # noqa: S603  # our own interpreter and program, and two numbers
         command,

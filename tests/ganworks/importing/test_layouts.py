@@ -4,17 +4,20 @@ import io
 import json
 import struct
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+import ganworks
 from ganworks import checkpoint
 from ganworks.importing.found import Found
 from ganworks.importing.reader import read
 from ganworks.importing.refusal import Refused
 
+from .support import refused
 from .writer import (
     Call,
     Name,
@@ -386,6 +389,20 @@ def test_a_missing_average_of_w_is_computed() -> None:
     again = read(memoryview(zipped({"g_ema": rosinality()}))).tensors["mapping.w_avg"].floats()
     assert np.array_equal(computed, again)
     assert np.abs(computed - mean_of_w()).max() < 0.05
+
+
+def test_the_average_is_computed_in_the_child_process_too(tmp_path: Path) -> None:
+    state = {
+        **rosinality(),
+        "style.1.bias": torch.full((64,), 3e38),
+    }  # numbers grow beyond what float32 holds
+    for weights, sentence in ((rosinality(), ""), (state, "not finite")):
+        source = tmp_path / "file.pt"
+        source.write_bytes(zipped({"g_ema": weights}))
+        if sentence:
+            assert sentence in refused(tmp_path / sentence, source)
+        else:
+            ganworks.import_checkpoint(source, tmp_path / "m" / "generator.safetensors")
 
 
 def mean_of_w() -> Any:
