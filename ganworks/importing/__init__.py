@@ -23,6 +23,9 @@ from ganworks.importing.catalogue import catalogue_entry
 from ganworks.importing.refusal import MAX_SOURCE_BYTES, MIB, UNKNOWN, Refused, refused
 from ganworks.importing.report import REPORT_FILE, ImportReport
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
+
 __all__ = ["ImportReport", "find_imported", "import_checkpoint"]
 
 
@@ -49,7 +52,7 @@ def import_checkpoint(
     words = _words(source.name, given, classes)
     try:
         with (
-            _full_disk_named(),
+            _disk_named(),
             _opened(source) as file,
             checkpoint.draft_of(target) as draft,
             checkpoint.draft_of(target.with_name(REPORT_FILE)) as note,
@@ -100,14 +103,18 @@ def _words(name: str, given: dict[str, str | None], classes: Sequence[str] | Non
 
 
 @contextmanager
-def _full_disk_named() -> Iterator[None]:
-    """A disk that is full is no fault of the file's."""
+def _disk_named() -> Iterator[None]:
+    """A disk that is full, or a folder that is closed, is no fault of the file's."""
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise Refused("the disk is full", "Make room, and import it again.") from error
+        if error.errno in FULL:
+            raise Refused("the disk is full", "Make room, and import it again.") from error
+        if error.errno in CLOSED:
+            raise Refused(
+                "nothing can be written where its generator belongs", "Look at that folder."
+            ) from error
+        raise
 
 
 @contextmanager

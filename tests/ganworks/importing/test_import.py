@@ -104,6 +104,12 @@ def test_classes_must_be_as_many_as_the_generator_has(source: Path, target: Path
     assert not target.parent.exists()
 
 
+def test_a_folder_that_cannot_be_written_to_is_told_of(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "models").write_text("a file where a folder should be")
+    with pytest.raises(CheckpointError, match="nothing can be written"):
+        ganworks.import_checkpoint(source, tmp_path / "models" / "generator.safetensors")
+
+
 # --- Progress ---------------------------------------------------------------------------------------------------
 
 
