@@ -30,6 +30,7 @@ DEFAULT_UPSCALER = "faithful-x4"
 MAX_SERIES_STEPS = 11
 BASES = ("components", "factors")
 MAX_PANORAMA_PX = 16_384
+UNWRITABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # control characters, and halves of characters
 MAX_TILES = 40
 MAX_TILE = 255
 
@@ -70,7 +71,7 @@ def text(data: Data, field: str, limit: int, default: str | None = None) -> str:
     value = data.get(field)
     if value is None or value == "":
         value = default
-    if not isinstance(value, str) or len(value) > limit or any(ord(letter) < 32 for letter in value):
+    if not isinstance(value, str) or len(value) > limit or UNWRITABLE.search(value):
         raise InvalidParams(field, f"{_label(field)} must be a text of at most {limit} characters.")
     return value.strip()
 

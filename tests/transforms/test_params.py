@@ -35,6 +35,12 @@ RECIPE = {
 }
 
 
+@pytest.mark.parametrize("name", ["\ud800", "half \udfff", "\x7f", "\x9b31m", "\0"])
+def test_a_text_that_no_database_or_terminal_takes_is_refused(name: str) -> None:
+    with pytest.raises(InvalidParams, match="must be a text"):
+        RandomParams.from_data({"generator": name})
+
+
 @pytest.mark.parametrize("words", ["²", "--5", "5-", "٤٤", "9" * 5000, "0x1", "1_0", "+1"])
 def test_what_only_looks_like_a_whole_number_is_refused(words: str) -> None:
     with pytest.raises(InvalidParams, match="must be a whole number"):
