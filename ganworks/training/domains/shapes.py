@@ -20,6 +20,16 @@ Scalar = Tensor | float
 Vector = Sequence[Scalar]
 
 
+@dataclass(frozen=True)
+class Factor:
+    """One property of a picture: `low` and `high` are its range, reached at the ends of the latent's CDF."""
+
+    name: str
+    low: float
+    high: float
+    meaning: str
+
+
 @dataclass
 class Frame:
     """A rotated coordinate system: `rows[i]` holds the local components of world axis i, each [B, 1, 1]."""
