@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+from . import domains
+
 if TYPE_CHECKING:
     from .train import Trainer
-
-DOMAINS = ("portraits",)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     train = commands.add_parser("train", help="train, or go on training")
     finish = commands.add_parser("finish", help="write the generator's folder")
     for command in (render, train, finish):
-        command.add_argument("--domain", choices=DOMAINS, default="portraits")
+        command.add_argument("--domain", choices=domains.NAMES, default="portraits")
         command.add_argument("--work", type=Path, required=True, help="the run's folder")
         command.add_argument("--data", type=Path, help="the pictures' folder; DIR/data if not given")
         command.add_argument("--threads", type=int, default=0, help="CPU threads; all if not given")
@@ -92,7 +92,16 @@ def _render(options: argparse.Namespace) -> None:
             _say(f"{done}/{of} blocks, {rate:.1f} pictures/s")
 
     folder = options.data or options.work / "data"
-    render_folder(folder, options.count, options.size, options.seed, options.part, options.compile, report)
+    render_folder(
+        domains.by_name(options.domain),
+        folder,
+        options.count,
+        options.size,
+        options.seed,
+        options.part,
+        options.compile,
+        report,
+    )
 
 
 def _open_trainer(options: argparse.Namespace, config_path: Path | None) -> "Trainer":
@@ -101,7 +110,7 @@ def _open_trainer(options: argparse.Namespace, config_path: Path | None) -> "Tra
 
     saved = options.work / "config.json"
     path = config_path or (saved if saved.exists() else None)
-    config = Config.from_json(path.read_text()) if path else Config()
+    config = Config.from_json(path.read_text()) if path else Config(domain=options.domain)
     return Trainer(
         config,
         PictureSet(options.data or options.work / "data", config.held_out),

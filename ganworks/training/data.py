@@ -1,6 +1,6 @@
 """Pictures of a domain, rendered once into memory-mapped arrays, and batches of them at any resolution.
 
-A folder holds `pictures.npy` uint8 [N, 3, S, S], `masks.npy` uint8 [N, 2, S/4, S/4] (eyes, mouth) and
+A folder holds `pictures.npy` uint8 [N, 3, S, S], `masks.npy` uint8 [N, 2, S/4, S/4] (see `Domain.render`) and
 `latents.npy` float32 [N, z_dim]. Picture i depends on the seed and i alone, so several processes may fill one
 folder, each its own share.
 """
@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .domains import portraits
+from .domains import Domain
 
 MASK_REDUCTION = 4
 BLOCK = 16  # pictures that are drawn together, from one seed
@@ -34,6 +34,7 @@ class Batch:
 
 
 def render_folder(
+    domain: Domain,
     folder: Path,
     count: int,
     size: int = 128,
@@ -47,15 +48,15 @@ def render_folder(
     `compiled` uses torch.compile (needs a C++ compiler): one minute of preparation, then five times as fast.
     `on_progress(done, of, pictures_per_second)` is called after each block.
     """
-    arrays = _create_or_open(folder, count, size)
+    arrays = _create_or_open(folder, count, size, domain.Z_DIM)
     if compiled:
-        portraits.compile_renderer()
+        domain.compile_renderer()
     blocks = range(part[0], -(-count // BLOCK), part[1])
     started = time.monotonic()
     for done, block in enumerate(blocks, 1):
         start, stop = block * BLOCK, min(count, (block + 1) * BLOCK)
-        z = portraits.example_latents(BLOCK, seed * 1_000_003 + block)[: stop - start]
-        pictures, masks = portraits.render(z, size)
+        z = domain.example_latents(BLOCK, seed * 1_000_003 + block)[: stop - start]
+        pictures, masks = domain.render(z, size)
         arrays[0][start:stop] = ((pictures + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).numpy()
         small = F.avg_pool2d(masks, MASK_REDUCTION)
         arrays[1][start:stop] = (small * 255).round().to(torch.uint8).numpy()
@@ -66,13 +67,15 @@ def render_folder(
         array.flush()
 
 
-def _create_or_open(folder: Path, count: int, size: int) -> tuple[np.memmap, np.memmap, np.memmap]:
+def _create_or_open(
+    folder: Path, count: int, size: int, z_dim: int
+) -> tuple[np.memmap, np.memmap, np.memmap]:
     folder.mkdir(parents=True, exist_ok=True)
     small = size // MASK_REDUCTION
     shapes: dict[str, tuple[tuple[int, ...], type]] = {
         "pictures": ((count, 3, size, size), np.uint8),
         "masks": ((count, 2, small, small), np.uint8),
-        "latents": ((count, portraits.Z_DIM), np.float32),
+        "latents": ((count, z_dim), np.float32),
     }
     arrays = []
     for name, (shape, kind) in shapes.items():

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ganworks import checkpoint
-from ganworks.components import principal_components
+from ganworks.components import closed_form_factors, principal_components
 from ganworks.generator import open_generator, save_generator
 from ganworks.networks.discriminator import Discriminator
 from ganworks.sheets import save_sheet
@@ -19,13 +19,10 @@ from . import metrics
 from .data import PictureSet
 from .train import Trainer
 
-LABEL = "Portraits"
 LICENSE = "Same licence as PixelLift"
-DESCRIPTION = (
-    "Stylized 3D heads. Learned here from pictures that PixelLift's own renderer drew; no photographs."
-)
 W_AVERAGE_SAMPLES = 50_000
 COMPONENT_COUNT = 48
+FACTOR_COUNT = 32
 SHEET_SEEDS = range(32)  # the first ones, not chosen
 SHEET_TRUNCATION_PSI = 1.0
 MEASURED_PICTURES = 1024
@@ -44,9 +41,9 @@ def finish(trainer: Trainer, folder: Path, component_names: dict[int, str] | Non
     save_generator(
         network,
         path,
-        label=LABEL,
+        label=trainer.domain.LABEL,
         license=LICENSE,
-        description=DESCRIPTION,
+        description=trainer.domain.DESCRIPTION,
         source_format="pixellift-training",
     )
     generator = open_generator(path)
@@ -54,7 +51,8 @@ def finish(trainer: Trainer, folder: Path, component_names: dict[int, str] | Non
     for index, name in (component_names or {}).items():
         basis.names[index] = name
     basis.save(folder / "components.safetensors")
-    save_critic(trainer.discriminator, folder / "critic.safetensors")
+    closed_form_factors(generator, FACTOR_COUNT).save(folder / "factors.safetensors")
+    save_critic(trainer.discriminator, folder / "critic.safetensors", trainer.domain.LABEL)
     with torch.no_grad():
         ws = generator.mapping(generator.latents(list(SHEET_SEEDS)), truncation_psi=SHEET_TRUNCATION_PSI)
         save_sheet(generator.synthesis(ws), folder / "sheet.webp", columns=8)
@@ -72,7 +70,7 @@ def mean_w(trainer: Trainer) -> Tensor:
     return mean
 
 
-def save_critic(discriminator: Discriminator, path: Path) -> None:
+def save_critic(discriminator: Discriminator, path: Path, label: str) -> None:
     """Write the discriminator's feature layers in half precision, without the last ones, which only score."""
     tensors = {
         key: value.half() if value.is_floating_point() else value
@@ -85,7 +83,7 @@ def save_critic(discriminator: Discriminator, path: Path) -> None:
         "img_channels": discriminator.img_channels,
         "channel_base": discriminator.channel_base,
         "channel_max": discriminator.channel_max,
-        "label": LABEL,
+        "label": label,
         "license": LICENSE,
     }
     checkpoint.write(path, "critic", meta, tensors)

@@ -6,18 +6,18 @@ from torch import Tensor, nn
 
 from ganworks.networks.stylegan2 import MappingNetwork
 
-EYE_WEIGHT = 5.0
-MOUTH_WEIGHT = 4.0
 PYRAMID_LEVELS = 3
 GRADIENT_WEIGHT = 1.0
 
 
-def reconstruction(pictures: Tensor, targets: Tensor, masks: Tensor) -> Tensor:
-    """Absolute differences over three scales, and of slopes at the finest; eyes and mouth count more.
+def reconstruction(
+    pictures: Tensor, targets: Tensor, masks: Tensor, mask_weights: tuple[float, float]
+) -> Tensor:
+    """Absolute differences over three scales, and of slopes at the finest; what the masks cover counts more.
 
-    masks: [N, 2, r, r] in [0, 1], eyes and mouth.
+    masks: [N, 2, r, r] in [0, 1], each with its weight.
     """
-    weight = 1 + EYE_WEIGHT * masks[:, :1] + MOUTH_WEIGHT * masks[:, 1:]
+    weight = 1 + mask_weights[0] * masks[:, :1] + mask_weights[1] * masks[:, 1:]
     weight = weight / weight.mean()
     total = GRADIENT_WEIGHT * _slopes(pictures, targets, weight)
     for level in range(PYRAMID_LEVELS):

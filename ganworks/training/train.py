@@ -34,7 +34,7 @@ from ganworks.sheets import save_sheet
 
 from . import losses
 from .data import PictureSet
-from .domains import portraits
+from .domains import Domain, by_name
 
 CHECKPOINT = "checkpoint.pt"
 ALIGNMENT_SAMPLES = 512
@@ -65,6 +65,7 @@ class Config:
         Stage(128, 60_000, rate_to=0.35),
         Stage(128, 25_000, adversarial=True, rate_from=0.35, rate_to=0.1),
     )
+    domain: str = "portraits"
     seed: int = 0
     batch: int = 16
     held_out: int = 256
@@ -145,10 +146,10 @@ def synthesize(network: SynthesisNetwork, w: Tensor, resolution: int) -> Tensor:
     return picture
 
 
-def factor_lengths(w_dim: int) -> Tensor:
+def factor_lengths(domain: Domain, w_dim: int) -> Tensor:
     """How long each factor's direction in w should be: the more a factor changes the picture, the longer."""
-    order = {name: place for place, name in enumerate(portraits.BY_VISIBILITY)}
-    places = torch.tensor([order[factor.name] for factor in portraits.FACTORS], dtype=torch.float32)
+    order = {name: place for place, name in enumerate(domain.BY_VISIBILITY)}
+    places = torch.tensor([order[factor.name] for factor in domain.FACTORS], dtype=torch.float32)
     shares = torch.exp(-1.1 * places / (len(order) - 1))
     return shares * math.sqrt(0.7 * w_dim / float(shares.square().sum()))
 
@@ -165,7 +166,8 @@ class Trainer:
         judge = Discriminator(config.resolution, 3, config.discriminator_channel_base, config.channel_max)
         self.discriminator = _channels_last(judge).to(self.device)
         self.ema = copy.deepcopy(self.generator).eval().requires_grad_(False)
-        self.lengths = factor_lengths(config.w_dim).to(self.device)
+        self.domain = by_name(config.domain)
+        self.lengths = factor_lengths(self.domain, config.w_dim).to(self.device)
         self.generator_optimizer = torch.optim.Adam(
             [
                 {"params": list(self.generator.mapping.parameters()), "factor": config.mapping_rate_factor},
@@ -229,7 +231,7 @@ class Trainer:
             w = self.generator.mapping.map_to_w(z)
             pictures = self.draw(self.generator.synthesis, w, stage.resolution)
         pictures = pictures.float()
-        loss = losses.reconstruction(pictures, targets, masks)
+        loss = losses.reconstruction(pictures, targets, masks, self.domain.MASK_WEIGHTS)
         values["paired"] = loss.item()
         alignment = losses.factor_alignment(self.generator.mapping, self._random_latents(), self.lengths)
         values["alignment"] = alignment.item()
@@ -328,8 +330,8 @@ class Trainer:
     def draw_sheet(self) -> Path:
         """Save a sheet: rows of renders, below each what the averaged generator makes of its latents."""
         resolution = self.config.stage_at(max(0, self.pictures - 1)).resolution
-        z = portraits.example_latents(24, SHEET_SEED)
-        targets, _ = portraits.render(z, self.data.size)
+        z = self.domain.example_latents(24, SHEET_SEED)
+        targets, _ = self.domain.render(z, self.data.size)
         w = self.ema.mapping.map_to_w(z.to(self.device))
         pictures = synthesize(self.ema.synthesis, w, resolution).float().cpu()
         pictures = (
@@ -395,7 +397,7 @@ def _channels_last(network: Network) -> Network:
 def _new_generator(config: Config) -> Generator:
     """A generator whose colors start faint, so that a new resolution does not disturb what is learned."""
     generator = Generator(
-        portraits.Z_DIM,
+        by_name(config.domain).Z_DIM,
         config.w_dim,
         config.resolution,
         num_layers=config.mapping_layers,

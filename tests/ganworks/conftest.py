@@ -46,7 +46,9 @@ def folder(tmp_path: Path) -> Path:
     principal_components(open_generator(path), samples=500).save(path.with_name("components.safetensors"))
     torch.manual_seed(1)
     save_critic(
-        Discriminator(SIDE_PX, channel_base=256, channel_max=16), path.with_name("critic.safetensors")
+        Discriminator(SIDE_PX, channel_base=256, channel_max=16),
+        path.with_name("critic.safetensors"),
+        "Small",
     )
     return tmp_path / "models"
 

@@ -18,6 +18,7 @@ from ganworks.training.domains import portraits
 from ganworks.training.finish import finish
 from ganworks.training.train import Config, Progress, Stage, Trainer, factor_lengths, synthesize
 
+WEIGHTS = (5.0, 4.0)
 TINY = Config(
     stages=(
         Stage(8, 8),
@@ -42,7 +43,7 @@ def one_thread() -> None:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("data")
-    render_folder(path, 32, size=32, seed=5)
+    render_folder(portraits, path, 32, size=32, seed=5)
     return path
 
 
@@ -61,20 +62,20 @@ def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
 
 def test_a_folder_filled_in_parts_equals_one_filled_at_once(folder: Path, tmp_path: Path) -> None:
     for part in (1, 0):
-        render_folder(tmp_path, 32, size=32, seed=5, part=(part, 2))
+        render_folder(portraits, tmp_path, 32, size=32, seed=5, part=(part, 2))
     for name in ("pictures", "masks", "latents"):
         assert np.array_equal(np.load(tmp_path / f"{name}.npy"), np.load(folder / f"{name}.npy"))
 
 
 def test_only_finished_pictures_are_used(tmp_path: Path) -> None:
-    render_folder(tmp_path, 32, size=16, part=(0, 2))
+    render_folder(portraits, tmp_path, 32, size=16, part=(0, 2))
     data = PictureSet(tmp_path, held_out=4)
     assert (len(data), len(data.held_rows)) == (12, 4)
 
 
 def test_a_folder_of_another_size_is_refused(folder: Path) -> None:
     with pytest.raises(ValueError, match="empty folder"):
-        render_folder(folder, 48, size=32)
+        render_folder(portraits, folder, 48, size=32)
 
 
 def test_stored_pictures_are_what_the_renderer_draws(folder: Path) -> None:
@@ -185,7 +186,9 @@ def test_alignment_is_zero_when_each_factor_has_its_own_direction() -> None:
 
 
 def test_more_visible_factors_get_longer_directions() -> None:
-    lengths = dict(zip([f.name for f in portraits.FACTORS], factor_lengths(128).tolist(), strict=True))
+    lengths = dict(
+        zip([f.name for f in portraits.FACTORS], factor_lengths(portraits, 128).tolist(), strict=True)
+    )
     assert lengths["yaw"] > lengths["smile"] > lengths["lip_fullness"]
 
 
@@ -195,8 +198,10 @@ def test_mistakes_on_eyes_cost_more() -> None:
     on_eyes, elsewhere = target.clone(), target.clone()
     on_eyes[:, :, 4:8, 4:8] = 0.5
     elsewhere[:, :, 10:14, 10:14] = 0.5
-    assert losses.reconstruction(target, target, masks) == 0
-    assert losses.reconstruction(on_eyes, target, masks) > 3 * losses.reconstruction(elsewhere, target, masks)
+    assert losses.reconstruction(target, target, masks, WEIGHTS) == 0
+    assert losses.reconstruction(on_eyes, target, masks, WEIGHTS) > 3 * losses.reconstruction(
+        elsewhere, target, masks, WEIGHTS
+    )
 
 
 def test_psnr_of_a_known_error() -> None:

@@ -12,6 +12,7 @@ phases are factors, so neighboring latents give neighboring land. Haze grows wit
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -19,6 +20,9 @@ from torch import Tensor
 from .shapes import Factor, bump, mix, paint, ramp, smoothstep
 
 SUPERSAMPLING = 2
+LABEL = "Landscapes"
+DESCRIPTION = "Painted landscapes of all seasons and hours. Learned here from pictures that PixelLift's own renderer drew."
+MASK_WEIGHTS = (1.5, 4.0)  # trees, the sun or the moon
 
 FACTORS = (
     Factor("sun_height", -0.27, 1.0, "night over dawn to noon"),
@@ -112,8 +116,20 @@ BY_VISIBILITY = (
 _ZENITH = ((0.02, 0.03, 0.10), (0.07, 0.09, 0.26), (0.22, 0.32, 0.58), (0.20, 0.45, 0.80), (0.16, 0.44, 0.84))
 _DAWN = ((0.06, 0.08, 0.20), (0.62, 0.36, 0.46), (0.98, 0.74, 0.66), (0.78, 0.88, 0.96), (0.72, 0.87, 0.98))
 _DUSK = ((0.05, 0.07, 0.18), (0.72, 0.30, 0.20), (1.00, 0.66, 0.32), (0.86, 0.88, 0.88), (0.72, 0.87, 0.98))
-_SUNLIGHT = ((0.16, 0.20, 0.36), (0.55, 0.36, 0.36), (1.00, 0.72, 0.48), (1.02, 0.96, 0.86), (1.06, 1.02, 0.96))
-_SKYLIGHT = ((0.05, 0.07, 0.14), (0.24, 0.22, 0.32), (0.38, 0.40, 0.50), (0.44, 0.50, 0.58), (0.46, 0.52, 0.60))
+_SUNLIGHT = (
+    (0.16, 0.20, 0.36),
+    (0.55, 0.36, 0.36),
+    (1.00, 0.72, 0.48),
+    (1.02, 0.96, 0.86),
+    (1.06, 1.02, 0.96),
+)
+_SKYLIGHT = (
+    (0.05, 0.07, 0.14),
+    (0.24, 0.22, 0.32),
+    (0.38, 0.40, 0.50),
+    (0.44, 0.50, 0.58),
+    (0.46, 0.52, 0.60),
+)
 # By the season: winter, spring, summer, autumn.
 _GRASS = ((0.86, 0.90, 0.95), (0.42, 0.66, 0.24), (0.28, 0.52, 0.18), (0.66, 0.56, 0.20))
 _LEAVES = ((0.36, 0.38, 0.42), (0.46, 0.68, 0.26), (0.16, 0.42, 0.14), (0.84, 0.42, 0.10))
@@ -140,14 +156,14 @@ def render(z: Tensor, size: int = 128) -> tuple[Tensor, Tensor]:
     The first mask covers trees, the second the sun; they tell a loss where people look first.
     """
     pictures, masks = [], []
-    for chunk in torch.split(z, 4):
+    for chunk in torch.split(z, 2):
         picture, mask = _draw(factors(chunk), size * SUPERSAMPLING)
         pictures.append(torch.nn.functional.avg_pool2d(picture, SUPERSAMPLING))
         masks.append(torch.nn.functional.avg_pool2d(mask, SUPERSAMPLING))
     return torch.cat(pictures) * 2 - 1, torch.cat(masks)
 
 
-def _draw(values: Factors, size: int) -> tuple[Tensor, Tensor]:
+def _render_chunk(values: Factors, size: int) -> tuple[Tensor, Tensor]:
     f = {name: value.view(-1, 1, 1) for name, value in values.items()}
     axis = (torch.arange(size) + 0.5) / size * 2 - 1
     y, x = torch.meshgrid(-axis, axis, indexing="ij")
@@ -171,7 +187,9 @@ class _Scene:
         day = ((f["sun_height"] + 0.27) / 1.27).clamp(0, 1)
         self.day = 0.5 * day.sqrt() + 0.5 * day.pow(0.62)
         self.zenith = ramp(_ZENITH, self.day)
-        self.glow = [mix(a, b, f["evening"]) for a, b in zip(ramp(_DAWN, self.day), ramp(_DUSK, self.day), strict=True)]
+        self.glow = [
+            mix(a, b, f["evening"]) for a, b in zip(ramp(_DAWN, self.day), ramp(_DUSK, self.day), strict=True)
+        ]
         cover = smoothstep(0.15, 1.0, f["clouds"])
         gray = [0.5 * (a + b) for a, b in zip(ramp(_SKYLIGHT, self.day), self.glow, strict=True)]
         self.glow = [mix(a, b, 0.45 * cover) for a, b in zip(self.glow, gray, strict=True)]
@@ -196,11 +214,21 @@ class _Scene:
         canvas = [mix(a, b, share) for a, b in zip(self.glow, self.zenith, strict=True)]
         distance = ((x - self.sun[0]).square() + (y - self.sun[1]).square()).sqrt()
         low = bump(f["sun_height"] - 0.08, 0.28)
-        halo = bump(distance, 0.5 + 0.4 * low) * (0.12 + 0.5 * low) * (1 - 0.5 * smoothstep(0.1, 1.0, f["clouds"]))
-        canvas = paint(canvas, [1.0, mix(0.86, 0.66, low), mix(0.66, 0.36, low)], halo * smoothstep(-0.3, 0.05, f["sun_height"]))
+        halo = (
+            bump(distance, 0.5 + 0.4 * low)
+            * (0.12 + 0.5 * low)
+            * (1 - 0.5 * smoothstep(0.1, 1.0, f["clouds"]))
+        )
+        canvas = paint(
+            canvas,
+            [1.0, mix(0.86, 0.66, low), mix(0.66, 0.36, low)],
+            halo * smoothstep(-0.3, 0.05, f["sun_height"]),
+        )
         stars = self._stars(x, y) * smoothstep(0.0, -0.28, f["sun_height"]) * up
         canvas = [c + 0.9 * stars for c in canvas]
-        return paint(canvas, [1.0, 0.97, 0.88], self.sun_mask(x, y) * (1 - 0.6 * smoothstep(0.45, 1.0, f["clouds"])))
+        return paint(
+            canvas, [1.0, 0.97, 0.88], self.sun_mask(x, y) * (1 - 0.6 * smoothstep(0.45, 1.0, f["clouds"]))
+        )
 
     def sun_mask(self, x: Tensor, y: Tensor) -> Tensor:
         """The disk of the sun, or of the moon at night."""
@@ -210,7 +238,9 @@ class _Scene:
         at_y = mix(self.sun[1], moon_y, smoothstep(-0.12, -0.25, f["sun_height"]))
         radius = mix(0.085, 0.06, night)
         distance = ((x - self.sun[0]).square() + (y - at_y).square()).sqrt()
-        shown = torch.maximum(smoothstep(-0.12, 0.0, f["sun_height"]), smoothstep(-0.2, -0.32, f["sun_height"]) * 0.9)
+        shown = torch.maximum(
+            smoothstep(-0.12, 0.0, f["sun_height"]), smoothstep(-0.2, -0.32, f["sun_height"]) * 0.9
+        )
         return smoothstep(radius + 0.012, radius - 0.012, distance) * shown
 
     @staticmethod
@@ -218,7 +248,9 @@ class _Scene:
         """The same stars in every night."""
         total = torch.zeros_like(x)
         random = torch.Generator().manual_seed(7)
-        for sx, sy, strength in (torch.rand(26, 3, generator=random) * torch.tensor([2.0, 1.4, 1.0])).tolist():
+        for sx, sy, strength in (
+            torch.rand(26, 3, generator=random) * torch.tensor([2.0, 1.4, 1.0])
+        ).tolist():
             squared = (x - sx + 1).square() + (y - sy + 0.4).square()
             total = total + (0.4 + 0.6 * strength) * torch.exp(-squared / 0.00016)
         return total
@@ -232,9 +264,13 @@ class _Scene:
         v = (y * mix(3.6, 2.3, 0.5 + 0.5 * f["cloud_shape"]) + 0.7 * f["cloud_y"]) / scale
         field = torch.zeros_like(x + y)
         weight, reach = 0.0, 1.0
-        for octave, (a, b, phase) in enumerate(((2.1, 1.4, 0.3), (3.7, 2.9, 1.7), (6.9, 5.3, 0.9), (13.1, 9.7, 2.3), (24.0, 19.0, 1.1))):
+        for octave, (a, b, phase) in enumerate(
+            ((2.1, 1.4, 0.3), (3.7, 2.9, 1.7), (6.9, 5.3, 0.9), (13.1, 9.7, 2.3), (24.0, 19.0, 1.1))
+        ):
             twist = 0.7 * torch.sin(b * 0.6 * v + phase + f["cloud_y"])
-            field = field + reach * torch.sin(a * u + phase * 3 + twist) * torch.cos(b * v + phase + 0.8 * torch.sin(a * 0.5 * u))
+            field = field + reach * torch.sin(a * u + phase * 3 + twist) * torch.cos(
+                b * v + phase + 0.8 * torch.sin(a * 0.5 * u)
+            )
             weight += reach
             reach *= 0.62 if octave < 3 else 0.5
         field = field / weight
@@ -258,7 +294,9 @@ class _Scene:
         top = self.horizon + tall * (0.55 + 0.45 * far)
         slope = self._slope(x, (f["peaks_a"], f["peaks_b"], f["peaks_c"]), rough)
         below = (top - y) / tall.clamp(min=0.05)
-        gully = torch.sin(16 * x + 7 * below + 5 * f["peaks_b"]) * torch.sin(9 * x - 12 * below + 3 * f["peaks_a"])
+        gully = torch.sin(16 * x + 7 * below + 5 * f["peaks_b"]) * torch.sin(
+            9 * x - 12 * below + 3 * f["peaks_a"]
+        )
         side = (slope * self._toward_sun(x) * 0.9 + 0.35 * gully * rough).clamp(-1, 1)
         rock = ramp(_ROCK, f["rock_tone"])
         line = 0.9 - 1.0 * f["snow_line"] - 0.35 * smoothstep(0.22, 0.0, f["season"])
@@ -274,7 +312,10 @@ class _Scene:
         top = self.horizon + lift * (0.5 + 0.5 * near)
         below = ((top - y) / lift).clamp(0, 1)
         grass, needles = ramp(_GRASS, f["season"]), ramp(_NEEDLES, f["season"])
-        color = [mix(0.55 * g + 0.45 * r, n, 0.75 * f["forest"]) for g, r, n in zip(grass, rock, needles, strict=True)]
+        color = [
+            mix(0.55 * g + 0.45 * r, n, 0.75 * f["forest"])
+            for g, r, n in zip(grass, rock, needles, strict=True)
+        ]
         slope = self._slope(x, (f["range_a"], f["range_b"], f["range_a"]), 0.5)
         side = slope * self._toward_sun(x)
         color = self.lit(color, 0.5 + 0.42 * side.clamp(-1, 1) - 0.1 * below)
@@ -292,7 +333,9 @@ class _Scene:
         belt = torch.sin(3.4 * x + 4 * f["hills_a"]) + 0.5 * torch.sin(7.7 * x + 3 * f["hills_b"])
         depth = 0.02 + f["forest"] * (0.10 + 0.08 * belt)
         fringe = 0.012 * torch.sin(47 * x) + 0.008 * torch.sin(83 * x + 1)
-        wood = smoothstep(0.02, -0.02, below - depth.clamp(min=0) + fringe) * smoothstep(0.12, 0.4, f["forest"])
+        wood = smoothstep(0.02, -0.02, below - depth.clamp(min=0) + fringe) * smoothstep(
+            0.12, 0.4, f["forest"]
+        )
         crowns = 0.86 + 0.22 * torch.sin(61 * x + 3 * torch.sin(37 * y)) * torch.sin(53 * y + 2 * x)
         woods = [mix(n, v, f["tree_kind"]) * crowns for n, v in zip(needles, leaves, strict=True)]
         color = paint(color, woods, 0.9 * wood)
@@ -303,7 +346,9 @@ class _Scene:
         return paint(canvas, color, self._coverage(top - y))
 
     @staticmethod
-    def _ridge(x: Tensor, phases: tuple[Tensor, ...], rates: tuple[float, ...], rough: Tensor) -> Tensor:
+    def _ridge(
+        x: Tensor, phases: tuple[Tensor, ...], rates: tuple[float, ...], rough: Tensor | float
+    ) -> Tensor:
         """A sum of waves, about -1 to 1: smooth where `rough` is small, with sharp crests where it is large."""
         total = torch.zeros_like(x)
         weight = 0.0
@@ -334,7 +379,7 @@ class _Scene:
     def lit(self, color: Color, facing: Tensor) -> Color:
         """`facing` 0 is turned from the sun, 1 to it."""
         low = smoothstep(0.0, 0.5, self.f["sun_height"])
-        direct = (facing.clamp(0, 1) * mix(0.55, 0.95, low) + 0.12)
+        direct = facing.clamp(0, 1) * mix(0.55, 0.95, low) + 0.12
         return [c * (s * direct + k) for c, s, k in zip(color, self.sunlight, self.skylight, strict=True)]
 
     def _hazed(self, color: Color, share: Tensor) -> Color:
@@ -349,7 +394,12 @@ def _water(scene: _Scene, canvas: Color) -> Color:
     """A plane below the shore line that mirrors what is above it, broken by ripples."""
     f, x, y = scene.f, scene.x, scene.y
     amount = smoothstep(0.0, 0.25, f["water"])
-    line = scene.horizon - 0.10 - 0.16 * (1 - f["water"].clamp(0, 1)) + 0.02 * torch.sin(2.2 * x + 3 * f["shore"])
+    line = (
+        scene.horizon
+        - 0.10
+        - 0.16 * (1 - f["water"].clamp(0, 1))
+        + 0.02 * torch.sin(2.2 * x + 3 * f["shore"])
+    )
     depth = (line - y).clamp(min=0)
     near = 1 / (0.12 + depth)
     wave = torch.sin(26 * near + 2.0 * torch.sin(5 * x * near * 0.2)) + 0.6 * torch.sin(41 * near + 9 * x)
@@ -360,7 +410,9 @@ def _water(scene: _Scene, canvas: Color) -> Color:
     grazing = torch.exp(-1.5 * depth) * 0.78 + 0.1
     color = [mix(t, m, grazing) for t, m in zip(tint, mirror, strict=True)]
     path = bump(x - scene.sun[0], 0.10 + 0.25 * depth) * smoothstep(-0.2, 0.3, wave)
-    glitter = path * f["ripples"] * smoothstep(-0.1, 0.1, f["sun_height"]) * smoothstep(0.9, 0.1, f["sun_height"])
+    glitter = (
+        path * f["ripples"] * smoothstep(-0.1, 0.1, f["sun_height"]) * smoothstep(0.9, 0.1, f["sun_height"])
+    )
     color = [c + 0.5 * glitter * s for c, s in zip(color, scene.sunlight, strict=True)]
     return paint(canvas, color, amount * smoothstep(0.0, 0.012, line - y))
 
@@ -368,7 +420,9 @@ def _water(scene: _Scene, canvas: Color) -> Color:
 def _near(scene: _Scene, canvas: Color) -> tuple[Color, Tensor]:
     """The near shore with grass, flowers and trees, and where the trees are."""
     f, x, y = scene.f, scene.x, scene.y
-    top = -1.02 + 0.42 * f["shore_height"] + 0.22 * f["shore"] * x + 0.05 * torch.sin(3.1 * x + 2 * f["shore"])
+    top = (
+        -1.02 + 0.42 * f["shore_height"] + 0.22 * f["shore"] * x + 0.05 * torch.sin(3.1 * x + 2 * f["shore"])
+    )
     grass = ramp(_GRASS, f["season"])
     below = (top - y).clamp(min=0)
     blades = 0.9 + 0.14 * torch.sin(70 * x + 9 * torch.sin(19 * y)) * torch.sin(31 * y + 5 * x)
@@ -379,7 +433,9 @@ def _near(scene: _Scene, canvas: Color) -> tuple[Color, Tensor]:
     canvas = paint(canvas, color, smoothstep(-0.008, 0.008, top - y))
 
     trees = torch.zeros_like(canvas[0])
-    for number, (place, scale, turn) in enumerate(((-0.62, 1.0, 0.0), (0.66, 0.86, 1.9), (-0.15, 0.7, 3.1), (0.28, 0.6, 4.4))):
+    for number, (place, scale, turn) in enumerate(
+        ((-0.62, 1.0, 0.0), (0.66, 0.86, 1.9), (-0.15, 0.7, 3.1), (0.28, 0.6, 4.4))
+    ):
         grown = smoothstep(0.22 * number, 0.22 * number + 0.3, f["trees"])
         base_x = place + 0.26 * f["tree_x"] * math.cos(turn) + 0.05 * number
         base_y = -1.02 + 0.42 * f["shore_height"] + 0.22 * f["shore"] * base_x + 0.03
@@ -400,7 +456,9 @@ def _dots(x: Tensor, y: Tensor, rate: float, amount: Tensor) -> Tensor:
     column = torch.floor(u)
     chance = torch.frac(torch.sin(column * 12.9898 + row * 78.233) * 43758.5453).abs()
     du, dv = u - column - 0.5, v - row - 0.5
-    return smoothstep(0.34, 0.2, (du.square() + dv.square()).sqrt()) * smoothstep(chance, chance + 0.15, amount)
+    return smoothstep(0.34, 0.2, (du.square() + dv.square()).sqrt()) * smoothstep(
+        chance, chance + 0.15, amount
+    )
 
 
 def _tree(
@@ -414,13 +472,18 @@ def _tree(
     tiers = 0.05 * torch.cos(34 * v)
     cone = 0.30 * (1.02 - v) + tiers * (1.05 - v) - u.abs()
     conifer = smoothstep(-0.015, 0.015, cone) * smoothstep(0.12, 0.16, v) * smoothstep(1.03, 1.0, v)
-    edge_noise = 0.035 * torch.sin(9 * torch.atan2(v - 0.66, u) + turn) + 0.02 * torch.sin(17 * torch.atan2(v - 0.66, u))
+    edge_noise = 0.035 * torch.sin(9 * torch.atan2(v - 0.66, u) + turn) + 0.02 * torch.sin(
+        17 * torch.atan2(v - 0.66, u)
+    )
     crown = 0.33 + edge_noise - ((u * 1.0).square() + ((v - 0.66) * 0.98).square()).sqrt()
     round_crown = smoothstep(-0.015, 0.015, crown)
     leaf = mix(conifer, round_crown, kind)
     bare = smoothstep(0.22, 0.05, f["season"]) * kind
     texture = 0.84 + 0.24 * torch.sin(46 * u + 4 * torch.sin(31 * v)) * torch.sin(41 * v + 3 * u)
-    green = [mix(n, w, kind) * texture for n, w in zip(ramp(_NEEDLES, f["season"]), ramp(_LEAVES, f["season"]), strict=True)]
+    green = [
+        mix(n, w, kind) * texture
+        for n, w in zip(ramp(_NEEDLES, f["season"]), ramp(_LEAVES, f["season"]), strict=True)
+    ]
     snow = smoothstep(0.16, 0.03, f["season"]) * smoothstep(0.0, 0.8, torch.cos(34 * v)) * (1 - kind)
     green = paint(green, [0.92, 0.95, 0.98], 0.7 * snow)
     facing = 0.5 + 0.42 * (u / 0.3).clamp(-1, 1) * torch.tanh(2.5 * (scene.sun[0] - base_x)) + 0.12 * v
@@ -440,3 +503,12 @@ def _developed(canvas: Color, f: Factors) -> Color:
 def example_latents(count: int, seed: int) -> Tensor:
     """Standard normal latents [count, 40] from a seed."""
     return torch.randn(count, Z_DIM, generator=torch.Generator().manual_seed(seed))
+
+
+def compile_renderer() -> None:
+    """Let torch.compile fuse the drawing of two pictures (needs a C++ compiler); `render` then uses it."""
+    global _draw
+    _draw = torch.compile(_render_chunk, dynamic=False)
+
+
+_draw: Callable[[Factors, int], tuple[Tensor, Tensor]] = _render_chunk

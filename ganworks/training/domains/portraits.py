@@ -19,6 +19,7 @@ from torch import Tensor
 
 from .shapes import (
     NOTHING,
+    Factor,
     Frame,
     Surface,
     bump,
@@ -38,15 +39,11 @@ VIEW = 0.87  # half of the visible world's height
 VIEW_CENTER_Y = 0.03
 
 
-@dataclass(frozen=True)
-class Factor:
-    """One property of a portrait: `low` and `high` are its range, reached at the ends of the latent's CDF."""
-
-    name: str
-    low: float
-    high: float
-    meaning: str
-
+LABEL = "Portraits"
+DESCRIPTION = (
+    "Stylized 3D heads. Learned here from pictures that PixelLift's own renderer drew; no photographs."
+)
+MASK_WEIGHTS = (5.0, 4.0)  # eyes and brows, mouth
 
 FACTORS = (
     Factor("yaw", -0.22, 0.22, "head turn in radians, positive looks to the picture's right"),
