@@ -12,7 +12,6 @@ about 50 ms on one core, or 12 ms compiled.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
