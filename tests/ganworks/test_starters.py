@@ -1,0 +1,25 @@
+"""The starter "portraits"."""
+
+import ganworks
+from ganworks.training.domains import portraits
+
+
+def test_the_starter_generator_comes_with_its_components_and_critic() -> None:
+    library = ganworks.Library(directories=[])
+    generator, basis = library.generator("portraits"), library.basis("portraits")
+    basis.check_generator(generator.sha256)
+    assert generator.z_dim == portraits.Z_DIM
+    assert library.critic("portraits") is not None
+    pictures = generator.synthesis(generator.mapping(generator.latents([0, 1])))
+    assert (pictures[0] - pictures[1]).abs().mean() > 0.05
+
+
+def test_the_starters_named_head_turn_moves_the_face() -> None:
+    library = ganworks.Library(directories=[])
+    generator, basis = library.generator("portraits"), library.basis("portraits")
+    step = basis.step(basis.names.index("Head turn"))
+    ws = generator.mapping(generator.latents([4]), truncation_psi=0.8)
+    left, right = (generator.synthesis(ws + k * step) for k in (-2, 2))
+    middle = generator.resolution // 2
+    face = slice(middle - middle // 3, middle + middle // 3)
+    assert (left - right)[:, :, face, face].abs().mean() > 0.05
