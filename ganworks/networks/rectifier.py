@@ -204,8 +204,8 @@ class _FilteredRectifier(torch.autograd.Function):
         shape = (*x.shape[:2], filters.along.count, filters.across.count)
         y = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
         for picture, group in groups(x):
-            piece = _scaled(x[picture, group], gain[picture, group], bias[group])
-            for (a, b), part in filters.apply(F.pad(piece, filters.padding)).items():
+            piece = _padded(x[picture, group], gain[picture, group], bias[group], filters.padding)
+            for (a, b), part in filters.apply(piece).items():
                 y[picture, group, a :: filters.along.steps, b :: filters.across.steps] = part
         ctx.save_for_backward(x, gain, bias)
         ctx.filters = filters
@@ -220,7 +220,7 @@ class _FilteredRectifier(torch.autograd.Function):
         dgain, dbias = torch.zeros_like(gain), torch.zeros_like(bias)
         left, right, top, bottom = filters.padding
         for picture, group in groups(x):
-            piece = F.pad(_scaled(x[picture, group], gain[picture, group], bias[group]), filters.padding)
+            piece = _padded(x[picture, group], gain[picture, group], bias[group], filters.padding)
             slopes = {
                 (a, b): slope[picture, group, a :: filters.along.steps, b :: filters.across.steps]
                 for a, b in filters.steps
@@ -265,6 +265,16 @@ def correlate_back(
     return correlate(F.pad(slope, padding), taps.flip((0, 1)))
 
 
-def _scaled(x: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
-    x = x.contiguous(memory_format=torch.channels_last) * gain[:, :, None, None]
-    return x.add_(bias[:, None, None])
+def _padded(x: Tensor, gain: Tensor, bias: Tensor, padding: tuple[int, int, int, int]) -> Tensor:
+    """x times gain plus bias, and zeros around it, or less of it where the padding is negative; channels last."""
+    left, right, top, bottom = padding
+    N, C, H, W = x.shape
+    shape = (N, C, H + top + bottom, W + left + right)
+    padded = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last).zero_()
+    inner = padded[:, :, max(0, top) : max(0, top) + H, max(0, left) : max(0, left) + W]
+    seen = x[
+        :, :, max(0, -top) : max(0, -top) + inner.shape[2], max(0, -left) : max(0, -left) + inner.shape[3]
+    ]
+    inner = inner[:, :, : seen.shape[2], : seen.shape[3]]
+    torch.mul(seen, gain[:, :, None, None], out=inner).add_(bias[:, None, None])
+    return padded

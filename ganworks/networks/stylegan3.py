@@ -239,7 +239,9 @@ class SynthesisLayer(nn.Module):
         style = style * style.square().mean(dim=1, keepdim=True).rsqrt()
         scale, energy = self.strengths()
         demodulation = scale * (style.square() @ energy.t() + 1e-8).rsqrt()  # [N, O]
-        x = F.conv2d(x * style[:, :, None, None], self.weight, padding=plan.kernel - 1)
+        style = style[:, :, None, None]
+        x = x * style if torch.is_grad_enabled() else x.mul_(style)  # nobody else looks at x
+        x = F.conv2d(x, self.weight, padding=plan.kernel - 1)
         return filtered_rectifier(
             x,
             self.up_filter,
