@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
 
 import torch
 
@@ -36,6 +38,20 @@ def choose_precision(device: torch.device) -> torch.dtype:
     float32 on the CPU. Generators always run in float32, so that a recipe gives the same picture everywhere.
     """
     return torch.float16 if device.type == "cuda" else torch.float32
+
+
+def has_quick_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 is quicker than float32 on this device: a CPU with instructions for it (Linux tells)."""
+    return device.type == "cpu" and not {"avx512_bf16", "amx_bf16"}.isdisjoint(_cpu_flags())
+
+
+@cache
+def _cpu_flags() -> frozenset[str]:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return frozenset()
+    return frozenset(next((line for line in lines if line.startswith("flags")), "").split())
 
 
 @contextmanager

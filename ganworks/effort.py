@@ -30,7 +30,15 @@ def check_effort(network: nn.Module) -> None:
         )
 
 
-def draft_resolution(network: nn.Module) -> int:
+def multiplications(network: nn.Module) -> int:
+    """What a picture of this network takes."""
+    if not isinstance(network, Generator):
+        raise TypeError(f"{type(network).__name__} is not a generator.")
+    layers = _planned(network) if isinstance(network, stylegan3.Generator) else _doubling(network)
+    return sum(count for _, count in layers)
+
+
+def draft_resolution(network: nn.Module, most: int | None = None) -> int:
     """
     How large the pictures are that this network can draw while somebody waits. ALIS and the skip architecture of
     StyleGAN2 add up colours from block to block, so they may stop at a lower resolution; the others draw the whole, or
@@ -41,7 +49,8 @@ def draft_resolution(network: nn.Module) -> int:
     if isinstance(network, stylegan3.Generator) or getattr(network, "architecture", "skip") != "skip":
         return network.resolution
     synthesis = network.synthesis
-    most = MAX_DRAFT_MULTIPLICATIONS // (PANORAMA_FRAMES if isinstance(network, alis.Generator) else 1)
+    most = most or MAX_DRAFT_MULTIPLICATIONS
+    most //= PANORAMA_FRAMES if isinstance(network, alis.Generator) else 1
     total, affordable = 0, int(synthesis.block_resolutions[0])
     for r in synthesis.block_resolutions:
         total += sum(count for _, count in _convolutions(getattr(synthesis, f"b{r}"), r))

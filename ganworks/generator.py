@@ -2,7 +2,7 @@
 A generator that is ready to use: loaded from its file, frozen, on a device, safe to use from several threads.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from ganworks import architectures, checkpoint
 from ganworks.devices import choose_device, plain_memory_errors
 from ganworks.effort import draft_resolution
 from ganworks.errors import InvalidInput
+from ganworks.half import HalfPrecision
 from ganworks.info import GENERATOR_FILE, GeneratorInfo, locate, read_generator_info
 from ganworks.networks import alis, stylegan2, stylegan3
 
@@ -33,7 +34,8 @@ class Generator:
         self.z_dim, self.w_dim, self.c_dim = network.z_dim, network.w_dim, network.c_dim
         self.num_ws, self.resolution = network.num_ws, network.resolution
         self.sha256 = info.sha256
-        self.draft_resolution = draft_resolution(network)
+        self._half = HalfPrecision.of(network, device)
+        self.draft_resolution = self._half.resolution if self._half else draft_resolution(network)
 
     @property
     def w_avg(self) -> Tensor:
@@ -141,9 +143,11 @@ class Generator:
     ) -> Tensor:
         """
         The same for somebody who waits: [N, 3, draft_resolution, draft_resolution], a power of two. A generator that is
-        quick anyway, or cannot stop early (`effort.draft_resolution`), draws what `synthesis` draws.
+        quick anyway, or cannot stop early (`effort.draft_resolution`), draws what `synthesis` draws; on some processors
+        a slow one draws in half precision.
         """
-        return self._drawn(self.draft_resolution, ws, noise_mode, noise, noise_seed, translate, rotate)
+        quick = self._half.draw if self._half else None
+        return self._drawn(self.draft_resolution, ws, noise_mode, noise, noise_seed, translate, rotate, quick)
 
     def _drawn(
         self,
@@ -154,6 +158,7 @@ class Generator:
         noise_seed: int | None,
         translate: tuple[float, float],
         rotate: float,
+        draw: Callable[..., Tensor] | None = None,
     ) -> Tensor:
         self._check_ws(ws)
         if noise_mode not in stylegan2.NOISE_MODES:
@@ -164,10 +169,11 @@ class Generator:
         if noise_mode == "random" and noise_seed is not None:
             random = torch.Generator(self.device).manual_seed(noise_seed)
         at_once = max(1, PIXELS_AT_ONCE // self.resolution**2)
+        draw = draw or self.network.draw
         smaller = {} if resolution == self.resolution else {"resolution": resolution}
         with plain_memory_errors(), torch.inference_mode():
             parts = [
-                self.network.draw(part, noise_mode, maps, random, transform, **smaller)
+                draw(part, noise_mode, maps, random, transform, **smaller)
                 for part in torch.split(ws.to(self.device, torch.float32), at_once)
             ]
             pictures = torch.cat(parts) if parts else ws.new_zeros(0, 3, resolution, resolution)
