@@ -12,11 +12,14 @@ if TYPE_CHECKING:
     from ganworks.devices import choose_device, inference_threads
     from ganworks.drafts import Corrections
     from ganworks.edits import Edit, apply_edits, layer_ranges
+    from ganworks.encoder import Encoder, encode, open_encoder
     from ganworks.errors import (
         BasisMismatch,
         BasisNotFound,
         CheckpointError,
         DeviceNotFound,
+        EncoderMismatch,
+        EncoderNotFound,
         GanworksError,
         GeneratorNotFound,
         InvalidInput,
@@ -46,11 +49,14 @@ _HOMES = {
     "devices": ("choose_device", "inference_threads"),
     "drafts": ("Corrections",),
     "edits": ("Edit", "apply_edits", "layer_ranges"),
+    "encoder": ("Encoder", "encode", "open_encoder"),
     "errors": (
         "BasisMismatch",
         "BasisNotFound",
         "CheckpointError",
         "DeviceNotFound",
+        "EncoderMismatch",
+        "EncoderNotFound",
         "GanworksError",
         "GeneratorNotFound",
         "InvalidInput",
@@ -82,6 +88,9 @@ __all__ = [
     "Critic",
     "DeviceNotFound",
     "Edit",
+    "Encoder",
+    "EncoderMismatch",
+    "EncoderNotFound",
     "GanworksError",
     "Generator",
     "GeneratorInfo",
@@ -104,11 +113,13 @@ __all__ = [
     "closed_form_factors",
     "contact_sheet",
     "direction_names",
+    "encode",
     "find_imported",
     "import_checkpoint",
     "inference_threads",
     "layer_ranges",
     "open_basis",
+    "open_encoder",
     "open_generator",
     "open_upscaler",
     "principal_components",

@@ -32,6 +32,7 @@ METADATA_KEY = "ganworks"
 KINDS = {
     "generator": "a generator",
     "critic": "a critic",
+    "encoder": "an encoder",
     "components": "principal components",
     "upscaler": "an upscaler",
     "projection": "a projection",

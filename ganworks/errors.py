@@ -17,6 +17,10 @@ class GeneratorNotFound(NotFound):
     """No generator of that name is in the library's folders."""
 
 
+class EncoderNotFound(NotFound):
+    """A generator has no encoder."""
+
+
 class UpscalerNotFound(NotFound):
     """No upscaler of that name is in the library's folders."""
 
@@ -27,6 +31,10 @@ class BasisNotFound(NotFound):
 
 class BasisMismatch(GanworksError):
     """Principal components, a latent or a projection belong to another generator."""
+
+
+class EncoderMismatch(GanworksError):
+    """An encoder belongs to another generator."""
 
 
 class InvalidInput(GanworksError, ValueError):

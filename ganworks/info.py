@@ -7,12 +7,13 @@ from typing import Any
 
 from ganworks import checkpoint
 from ganworks.checkpoint import Header
-from ganworks.errors import CheckpointError, GeneratorNotFound, NotFound, UpscalerNotFound
+from ganworks.errors import CheckpointError, EncoderNotFound, GeneratorNotFound, NotFound, UpscalerNotFound
 
 GENERATOR_FILE = "generator.safetensors"
 COMPONENTS_FILE = "components.safetensors"
 FACTORS_FILE = "factors.safetensors"
 CRITIC_FILE = "critic.safetensors"
+ENCODER_FILE = "encoder.safetensors"
 UPSCALER_FILE = "upscaler.safetensors"
 STARTERS = Path(__file__).parent / "starters"
 MAX_RESOLUTION_PX = 4096
@@ -175,8 +176,8 @@ def read_upscaler_info(path: Path, name: str | None = None) -> UpscalerInfo:
 
 def locate(path_or_name: str | Path, file_name: str) -> Path:
     """
-    A weights file from its path, its folder's path, or a starter's name. GeneratorNotFound or
-    UpscalerNotFound if there is none.
+    A weights file from its path, its folder's path, or a starter's name. GeneratorNotFound, UpscalerNotFound or
+    EncoderNotFound if there is none.
     """
     for candidate in (Path(path_or_name), STARTERS / path_or_name):
         file = candidate / file_name if candidate.is_dir() else candidate
@@ -185,6 +186,10 @@ def locate(path_or_name: str | Path, file_name: str) -> Path:
     if file_name == UPSCALER_FILE:
         raise UpscalerNotFound(
             f"There is no upscaler {str(path_or_name)!r}. Choose one from the list of upscalers."
+        )
+    if file_name == ENCODER_FILE:
+        raise EncoderNotFound(
+            f"There is no encoder {str(path_or_name)!r}. Train one with: python -m ganworks.training.encoding"
         )
     raise GeneratorNotFound(
         f"There is no generator {str(path_or_name)!r}. Choose one from the list of generators."

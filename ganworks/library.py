@@ -1,7 +1,7 @@
 """All weights of an installation: what there is (from headers alone), and each network loaded once and kept.
 
 A folder `<name>/` in one of the library's directories holds `generator.safetensors` with, beside it,
-`components.safetensors` and perhaps `critic.safetensors`; or it holds `upscaler.safetensors`.
+`components.safetensors` and perhaps `critic.safetensors` and `encoder.safetensors`; or it holds `upscaler.safetensors`.
 """
 
 import logging
@@ -16,6 +16,7 @@ from ganworks.errors import BasisNotFound, CheckpointError
 from ganworks.info import (
     COMPONENTS_FILE,
     CRITIC_FILE,
+    ENCODER_FILE,
     FACTORS_FILE,
     GENERATOR_FILE,
     STARTERS,
@@ -29,6 +30,7 @@ from ganworks.info import (
 
 if TYPE_CHECKING:
     from ganworks.components import Basis
+    from ganworks.encoder import Encoder
     from ganworks.generator import Generator
     from ganworks.perceptual import Critic
     from ganworks.superresolution import Upscaler
@@ -198,6 +200,30 @@ class Library:
         )
         return critic
 
+    def encoder(self, name: str) -> "Encoder | None":
+        """
+        The encoder of a generator, loaded once and kept, if it has one. One that was left behind by another generator
+        is not used, and a warning is logged.
+        """
+        from ganworks.devices import choose_device
+        from ganworks.encoder import load_encoder
+
+        info = self.info(name)
+        path = info.path.with_name(ENCODER_FILE)
+        if not path.is_file():
+            return None
+        encoder: Encoder = self._cache.get(
+            _file_key("encoder", path),
+            path.stat().st_size,
+            lambda: load_encoder(path, choose_device(self.device)),
+        )
+        if encoder.generator_sha256 != info.sha256:
+            logger.warning(
+                "The encoder in %s belongs to another generator, and is not used.", path.parent.name
+            )
+            return None
+        return encoder
+
     def upscaler(self, name: str) -> "Upscaler":
         """The upscaler of that name, loaded once and kept; UpscalerNotFound if there is none."""
         from ganworks.devices import choose_device
@@ -218,6 +244,7 @@ class Library:
     open_generator = generator
     open_basis = basis
     open_critic = critic
+    open_encoder = encoder
     open_upscaler = upscaler
 
     def _scan(self, file_name: str, read: Callable[[Path, str], Any]) -> tuple[list[Any], list[str]]:
