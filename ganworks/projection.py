@@ -7,12 +7,16 @@ whitened coordinates (units of its own spread along its principal axes), which n
 ("Image2StyleGAN", arXiv 1904.03189) frees the rows only after the shared w has settled, and holds them near
 each other and near the mean, so that edits keep working. The distance needs no downloaded network (see
 `perceptual`).
+
+An encoder's draft, where there is one, takes the place of the mean (Zhu et al., arXiv 1609.03552, section 3.2): its rows
+are free from the first step, and the steps are shorter, since there is less way to go.
 """
 
 import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +26,9 @@ from ganworks import checkpoint, perceptual
 from ganworks.devices import plain_memory_errors
 from ganworks.errors import InvalidInput
 from ganworks.generator import Generator
+
+if TYPE_CHECKING:
+    from ganworks.encoder import Encoder
 
 SPACES = ("w", "w+")
 W_SAMPLES = 10_000
@@ -41,6 +48,8 @@ class Tuning:
     learning_rate: float = 0.2  # in sigma of w for each step
     noise_learning_rate: float = 0.05
     w_noise: float = 0.05  # in sigma, at the start
+    draft_learning_rate: float = 0.1  # these two instead, where the search starts from a draft
+    draft_w_noise: float = 0.0
     prior: float = 0.002  # holds w near its mean
     row_prior: float = 0.01  # holds the rows of W+ near each other
     noise_structure: float = 1e5
@@ -50,8 +59,8 @@ class Tuning:
 @dataclass(frozen=True)
 class ProjectionStep:
     """
-    Told after each step: `step` of `steps` (from 1), the loss of the best so far, and now and then its
-    picture [1, 3, H, W] in [-1, 1].
+    Told after each step: `step` of `steps` (from 1; 0 is the draft, where there is one), the loss of the best so far,
+    and now and then its picture [1, 3, H, W] in [-1, 1].
     """
 
     step: int
@@ -128,6 +137,8 @@ def project(
     should_stop: Callable[[], bool] | None = None,
     preview_every_seconds: float = 0.5,
     tuning: Tuning | None = None,
+    start: Tensor | None = None,
+    encoder: "Encoder | None" = None,
 ) -> Projection:
     """
     Find the latent of `target`, [1, 3, H, W] in [-1, 1] at the generator's resolution.
@@ -138,8 +149,12 @@ def project(
     on. The same arguments give the same result on the same machine. `should_stop` is asked between steps:
     what was found until then comes back with `stopped_early`. The search also ends by itself when nothing is
     gained any more.
+
+    start: a draft, ws [1, num_ws, w_dim], to begin at instead of the mean; or an encoder that makes one. It is left for
+    the mean if that is closer to the target. With a draft `steps` may be 0: then it is what comes back.
     """
-    _check(generator, target, steps, space, starts)
+    _check(generator, target, steps, space, starts, start is None and encoder is None)
+    draft = _draft(generator, target, start, encoder)
     if not preview_every_seconds > 0:
         raise InvalidInput("The time between previews must be more than 0 seconds.")
     with plain_memory_errors(), torch.enable_grad():
@@ -147,6 +162,11 @@ def project(
             generator, target, steps, space, starts, seed, class_index, critic, tuning or Tuning()
         )
         done, last_preview, stopped = 0, -math.inf, False
+        if draft is not None:
+            search.begin(draft)
+            if on_step is not None:
+                last_preview = time.monotonic()
+                on_step(ProjectionStep(0, steps, search.best.loss, search.best.picture))
         while done < steps and not search.on_plateau():
             if done and should_stop is not None and should_stop():
                 stopped = True
@@ -160,7 +180,7 @@ def project(
         return search.result(done, stopped)
 
 
-def _check(generator: Generator, target: Tensor, steps: int, space: str, starts: int) -> None:
+def _check(generator: Generator, target: Tensor, steps: int, space: str, starts: int, blank: bool) -> None:
     size = generator.resolution
     if target.shape != (1, 3, size, size):
         raise InvalidInput(f"The picture to project must have the shape [1, 3, {size}, {size}].")
@@ -168,10 +188,29 @@ def _check(generator: Generator, target: Tensor, steps: int, space: str, starts:
         raise InvalidInput("The picture to project holds numbers that are not finite.")
     if space not in SPACES:
         raise InvalidInput("The space of a projection must be w or w+.")
-    if not 1 <= steps <= MAX_STEPS:
-        raise InvalidInput(f"A projection must have from 1 to {MAX_STEPS} steps.")
+    fewest = 1 if blank else 0
+    if not fewest <= steps <= MAX_STEPS:
+        raise InvalidInput(f"A projection must have from {fewest} to {MAX_STEPS} steps.")
     if not 1 <= starts <= MAX_STARTS:
         raise InvalidInput(f"A projection must have from 1 to {MAX_STARTS} starts.")
+
+
+def _draft(
+    generator: Generator, target: Tensor, start: Tensor | None, encoder: "Encoder | None"
+) -> Tensor | None:
+    """The latent to begin at, ws [1, num_ws, w_dim], if there is one."""
+    if encoder is not None:
+        if start is not None:
+            raise InvalidInput("A projection starts from a draft or from an encoder's, not from both.")
+        encoder.check_generator(generator.sha256)
+        start = encoder(target)
+    if start is None:
+        return None
+    if start.shape != (1, generator.num_ws, generator.w_dim) or not bool(torch.isfinite(start).all()):
+        raise InvalidInput(
+            f"The start of a projection must be finite numbers of the shape [1, {generator.num_ws}, {generator.w_dim}]."
+        )
+    return start.detach().to(generator.device, torch.float32)
 
 
 @dataclass
@@ -209,7 +248,7 @@ class _Search:
         self.target = target.to(generator.device, torch.float32).clone()
         self.distance = perceptual.Distance(self.target, critic, tuning.weights)
         samples = generator.sample_w(W_SAMPLES, self.random, class_index).clone()
-        self.mean, self.axes = _whitening(samples)
+        self.mean, self.axes = whitening(samples)
         self.u = torch.zeros(starts, generator.w_dim, device=generator.device)
         if starts > 1:
             self.u[1:] = (samples[: starts - 1] - self.mean) @ torch.linalg.pinv(self.axes) * 0.7
@@ -224,16 +263,38 @@ class _Search:
         self.choose_at = max(1, round(steps * START_STEPS_SHARE)) if starts > 1 else -1
         self.free_at = round(steps * FREE_ROWS_SHARE) if space == "w+" else steps
         self.history: list[float] = []
+        self.rate, self.w_noise = tuning.learning_rate, tuning.w_noise
+        self._make_optimizer()
+
+    @torch.no_grad()
+    def begin(self, draft: Tensor) -> None:
+        """Start from ws [1, L, W], or stay at the mean if that is closer to the target."""
+        coordinates = (draft - self.mean) @ torch.linalg.pinv(self.axes)  # [1, L, W]
+        shared = coordinates.mean(dim=1)  # [1, W]
+        rows = coordinates - shared[:, None] if self.space == "w+" else torch.zeros_like(coordinates)
+        ws = self.mean + torch.cat([shared[:, None] + rows, torch.zeros_like(rows)]) @ self.axes
+        pictures = self.generator.network.draw(ws, "const")
+        losses = self.distance(pictures)  # [2]
+        row = int(losses.argmin())
+        noise = {key: value[0, 0].clone() for key, value in self.noise.items()}
+        one = slice(row, row + 1)
+        self.best = _Best(float(losses[row]), ws[one].clone(), noise, pictures[one].contiguous().clone())
+        self.history.append(self.best.loss)
+        if row:
+            return
+        self.u[0], self.v[0] = shared[0], rows[0]
+        self.rate, self.w_noise = self.tuning.draft_learning_rate, self.tuning.draft_w_noise
+        self.free_at = 0 if self.space == "w+" else self.steps
         self._make_optimizer()
 
     def _make_optimizer(self) -> None:
         groups = [
-            {"params": [self.u, self.v], "rate": self.tuning.learning_rate},
+            {"params": [self.u, self.v], "rate": self.rate},
             {"params": list(self.noise.values()), "rate": self.tuning.noise_learning_rate},
         ]
         self.optimizer = torch.optim.Adam(
             [group for group in groups if group["params"]],
-            lr=self.tuning.learning_rate,
+            lr=self.rate,
             betas=(0.9, 0.99),
         )
 
@@ -259,7 +320,7 @@ class _Search:
         renormalize(list(self.noise.values()))
 
     def _jittered(self, t: float) -> Tensor:
-        size = self.tuning.w_noise * max(0.0, 1 - t / NOISE_SHARE) ** 2
+        size = self.w_noise * max(0.0, 1 - t / NOISE_SHARE) ** 2
         if size == 0 or t == 0:
             return self.u
         return self.u + size * torch.randn(self.u.shape, generator=self.random).to(self.u)
@@ -310,7 +371,7 @@ class _Search:
         )
 
 
-def _whitening(samples: Tensor) -> tuple[Tensor, Tensor]:
+def whitening(samples: Tensor) -> tuple[Tensor, Tensor]:
     """The mean [W] of w [N, W], and its principal axes [W, W], each as long as the spread along it."""
     mean = samples.mean(dim=0)
     centered = (samples - mean).double()

@@ -293,6 +293,7 @@ class LocalEngine:
             space=space,
             class_index=class_index,
             critic=self._library.critic(name),
+            encoder=self._library.encoder(name),
             on_step=step,
             should_stop=should_stop,
             preview_every_seconds=PREVIEW_EVERY_SECONDS,

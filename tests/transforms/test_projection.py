@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import io
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image as Pillow
 
+import ganworks
 from accounts.models import User
 from gallery.models import Image, Projection, SavedImage, Status
 from gallery.services import open_image
+from ganworks.encoder import save_encoder
+from ganworks.networks.encoder import EncoderNetwork
 from tests.transforms.conftest import GENERATOR, SIDE_PX, Run
 from transforms import projections, services, worker
 from transforms.context import JobContext
@@ -59,6 +64,34 @@ def test_the_picture_converges_before_the_eyes_of_the_member(alice: User, upload
     assert job.has_preview
     assert job.preview is not None
     assert Pillow.open(io.BytesIO(bytes(job.preview))).format == "WEBP"
+
+
+def test_an_encoders_draft_is_what_the_member_sees_first(
+    alice: User, upload: Image, run: Run, own_models: Path, models_dir: Path
+) -> None:
+    folder = own_models / GENERATOR
+    shutil.copytree(models_dir / GENERATOR, folder)
+    generator = ganworks.open_generator(folder)
+    network = EncoderNetwork(
+        SIDE_PX, generator.num_ws, generator.w_dim, channels=8, channel_max=16, hidden=16
+    )
+    network.mean.copy_(generator.w_avg + 0.1)
+    save_encoder(network, folder / "encoder.safetensors", generator_sha256=generator.sha256)
+    told: list[tuple[int, Any]] = []
+    engine().project(
+        GENERATOR,
+        ganworks.to_image(generator.synthesis((generator.w_avg + 0.1).expand(1, generator.num_ws, -1))),
+        space="w+",
+        steps=2,
+        class_index=None,
+        on_step=lambda step, steps, loss, preview: told.append((step, preview)),
+        should_stop=lambda: False,
+    )
+    assert [step for step, _ in told] == [0, 1, 2]
+    assert told[0][1].size == (SIDE_PX, SIDE_PX)
+    job = ask(alice, upload)
+    assert job is not None
+    assert run(job).state == State.SUCCEEDED
 
 
 def test_nothing_is_projected_twice(alice: User, projected: Image) -> None:

@@ -27,7 +27,7 @@ def run(job: Job, context: JobContext) -> Outcome:
 
     def on_step(step: int, steps: int, loss: float, preview: Picture | None) -> None:
         data = None if preview is None else encode_webp(preview)
-        context.progress(step / steps, f"Step {step} of {steps}", data)
+        context.progress(step / steps, f"Step {step} of {steps}" if step else "A first draft", data)
 
     found = engine().project(
         params.generator,
