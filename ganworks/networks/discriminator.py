@@ -8,6 +8,7 @@ Shapes: N pictures, C channels at resolution r.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -71,9 +72,7 @@ class DiscriminatorBlock(nn.Module):
         self.skip = Convolution(inputs, outputs, 1, down=True, linear=True, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, I, r, r] (or the picture) -> [N, O, r/2, r/2]."""
-        if hasattr(self, "fromrgb"):
-            x = self.fromrgb(x)
+        """[N, I, r, r] -> [N, O, r/2, r/2]."""
         short_cut = self.skip(x, gain=SQRT_HALF)
         result: Tensor = short_cut + self.conv1(self.conv0(x), gain=SQRT_HALF)
         return result
@@ -107,34 +106,57 @@ class DiscriminatorEpilogue(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Pictures to realness: positive means "from the data"."""
+    """Pictures to realness: positive means "from the data".
+
+    Pictures of a lower resolution enter at the block of that resolution, if it has a way in (`entries`).
+    """
 
     def __init__(
-        self, resolution: int, img_channels: int = 3, channel_base: int = 32768, channel_max: int = 512
+        self,
+        resolution: int,
+        img_channels: int = 3,
+        channel_base: int = 32768,
+        channel_max: int = 512,
+        entries: Sequence[int] = (),
     ) -> None:
+        """entries: lower resolutions at which pictures may enter, for training that grows."""
         super().__init__()
         if resolution < 8 or resolution & (resolution - 1):
             raise ValueError("The resolution must be a power of two of at least 8.")
         self.resolution, self.img_channels = resolution, img_channels
         self.channel_base, self.channel_max = channel_base, channel_max
         self.block_resolutions = [2**power for power in range(int(math.log2(resolution)), 2, -1)]
+        self.entries = sorted({resolution, *entries})
+        if not set(self.entries) <= set(self.block_resolutions):
+            raise ValueError("Pictures can only enter at a power of two from 8 to the resolution.")
         for r in self.block_resolutions:
             inputs, outputs = (channels_at(s, channel_base, channel_max) for s in (r, r // 2))
-            first = img_channels if r == resolution else None
+            first = img_channels if r in self.entries else None
             setattr(self, f"b{r}", DiscriminatorBlock(inputs, outputs, first))
         self.b4 = DiscriminatorEpilogue(channels_at(4, channel_base, channel_max))
 
-    def features(self, pictures: Tensor) -> list[Tensor]:
+    def features(self, pictures: Tensor, fade: Tensor | None = None) -> list[Tensor]:
         """
-        [N, img_channels, R, R] in [-1, 1] -> the maps after each block, [N, C, R/2, R/2] to [N, C, 4, 4].
+        [N, img_channels, r, r] in [-1, 1] -> the maps after each block, [N, C, r/2, r/2] to [N, C, 4, 4].
+
+        fade: how much the first block counts (0 to 1); the rest comes from the picture at half the size through
+        the next way in, as in section 2 of arXiv 1710.10196.
         """
-        x, maps = pictures, []
-        for r in self.block_resolutions:
+        r = pictures.shape[-1]
+        if r not in self.entries:
+            known = ", ".join(str(entry) for entry in self.entries)
+            raise ValueError(f"This discriminator judges pictures of {known} pixels, not of {r}.")
+        x, maps = getattr(self, f"b{r}").fromrgb(pictures), list[Tensor]()
+        while r > 4:
             x = getattr(self, f"b{r}")(x)
+            r //= 2
+            if fade is not None and not maps and r in self.entries:
+                small = getattr(self, f"b{r}").fromrgb(F.avg_pool2d(pictures, 2))
+                x = small + (x - small) * fade.to(x.dtype)
             maps.append(x)
         return maps
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        """[N, img_channels, R, R] in [-1, 1] -> [N, 1]."""
-        result: Tensor = self.b4(self.features(pictures)[-1])
+    def forward(self, pictures: Tensor, fade: Tensor | None = None) -> Tensor:
+        """[N, img_channels, r, r] in [-1, 1] -> [N, 1]; `fade` as in `features`."""
+        result: Tensor = self.b4(self.features(pictures, fade)[-1])
         return result

@@ -1,7 +1,8 @@
-"""Train the starter generators.
+"""Train generators: the starters from what PixelLift's renderers draw, or your own from a folder of pictures.
 
     python -m ganworks.training render --work DIR [--count 24000] [--part 0/2] [--compile]
     python -m ganworks.training train  --work DIR [--config FILE] [--start-from CHECKPOINT] [--device cuda]
+    python -m ganworks.training train  --work DIR --images FOLDER [--size 256] [--start-from GENERATOR]
     python -m ganworks.training finish --work DIR --to FOLDER [--names FILE]
 
 `render` draws the pictures into DIR/data, `train` goes on from DIR/checkpoint.pt if there is one, and
@@ -21,9 +22,12 @@ from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+from ganworks.errors import GanworksError, InvalidInput
+
 from . import domains
 
 if TYPE_CHECKING:
+    from .config import Config
     from .train import Trainer
 
 
@@ -35,22 +39,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         torch.set_num_threads(options.threads)
     command = {"render": _render, "train": _train, "finish": _finish}[options.command]
-    command(options)
+    try:
+        command(options)
+    except (GanworksError, FloatingPointError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m ganworks.training", description="Train a starter generator."
+        prog="python -m ganworks.training", description="Train a generator of your own, or a starter."
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    render = commands.add_parser("render", help="draw the training pictures")
+    render = commands.add_parser("render", help="draw the training pictures of a domain")
     train = commands.add_parser("train", help="train, or go on training")
     finish = commands.add_parser("finish", help="write the generator's folder")
     for command in (render, train, finish):
         command.add_argument("--domain", choices=domains.NAMES, default="portraits")
         command.add_argument("--work", type=Path, required=True, help="the run's folder")
-        command.add_argument("--data", type=Path, help="the pictures' folder; DIR/data if not given")
+        command.add_argument("--data", type=Path, help="the prepared pictures' folder; DIR/data if not given")
         command.add_argument("--threads", type=int, default=0, help="CPU threads; all if not given")
     render.add_argument("--count", type=int, default=24_000, help="how many pictures")
     render.add_argument("--size", type=int, default=128, help="pixels along an edge")
@@ -59,17 +67,54 @@ def _parser() -> argparse.ArgumentParser:
     render.add_argument(
         "--compile", action="store_true", help="use torch.compile: slow start, five times the speed"
     )
+    _add_training_options(train)
+    for command in (train, finish):
+        command.add_argument("--device", default="auto", help="auto (the default), cpu, cuda or cuda:0")
+    finish.add_argument("--to", type=Path, required=True, help="the folder to write")
+    finish.add_argument("--names", type=Path, help='a JSON file of component names: {"0": "Turn the head"}')
+    finish.add_argument("--label", help="what people call the generator; the folder's name if not given")
+    finish.add_argument("--license", help="under which its pictures may be used")
+    finish.add_argument("--description", help="a sentence about it")
+    return parser
+
+
+def _add_training_options(train: argparse.ArgumentParser) -> None:
     train.add_argument(
         "--config", type=Path, help="a JSON file of settings, such as another run's config.json"
     )
     train.add_argument(
-        "--start-from", type=Path, help="another run's checkpoint.pt to begin with, of any resolution"
+        "--start-from",
+        metavar="CHECKPOINT or GENERATOR",
+        help="another run's checkpoint.pt to begin with, of any resolution; with --images also a "
+        "generator.safetensors, its folder, or a starter's name",
     )
-    for command in (train, finish):
-        command.add_argument("--device", default="cpu")
-    finish.add_argument("--to", type=Path, required=True, help="the folder to write")
-    finish.add_argument("--names", type=Path, help='a JSON file of component names: {"0": "Turn the head"}')
-    return parser
+    train.add_argument(
+        "--compile", action="store_true", help="use torch.compile: slow start, more pictures a second"
+    )
+    own = train.add_argument_group("pictures of your own")
+    own.add_argument("--images", type=Path, help="a folder of pictures to learn from, instead of a domain")
+    for name, (kind, words) in _RECIPE.items():
+        flag = "--" + name.replace("_", "-")
+        if kind is bool:
+            own.add_argument(flag, action="store_true", default=None, help=words)
+        else:
+            own.add_argument(flag, type=kind, help=words)
+
+
+# What becomes part of config.json when a run on pictures begins, and is not given again.
+_RECIPE: dict[str, tuple[type, str]] = {
+    "size": (int, "pixels along an edge, a power of two; 128 if not given, or the generator's"),
+    "pictures": (int, "how many pictures to show; 1,000,000 if not given"),
+    "batch": (int, "pictures at once; 32 if not given"),
+    "channel_base": (int, "width of the networks; 16384 if not given, 4096 suits a CPU"),
+    "channel_max": (int, "most channels of a layer; 512 if not given, 128 suits a CPU"),
+    "r1_gamma": (float, "weight of the R1 penalty; 0.0002 size^2 / batch if not given"),
+    "path_length_weight": (float, "weight of the path-length penalty; 0 if not given, 2 in the paper"),
+    "style_mixing": (float, "part of the pictures that mix two styles; 0 if not given, 0.9 in the paper"),
+    "precision": (str, "float32 (if not given) or bfloat16"),
+    "mirror": (bool, "show half of the pictures as in a mirror"),
+    "seed": (int, "0 if not given"),
+}
 
 
 def _part(text: str) -> tuple[int, int]:
@@ -104,27 +149,21 @@ def _render(options: argparse.Namespace) -> None:
     )
 
 
-def _open_trainer(options: argparse.Namespace, config_path: Path | None) -> "Trainer":
-    from .data import PictureSet
-    from .train import Config, Trainer
-
-    saved = options.work / "config.json"
-    path = config_path or (saved if saved.exists() else None)
-    config = Config.from_json(path.read_text()) if path else Config(domain=options.domain)
-    return Trainer(
-        config,
-        PictureSet(options.data or options.work / "data", config.held_out),
-        options.work,
-        options.device,
-    )
-
-
 def _train(options: argparse.Namespace) -> None:
-    trainer = _open_trainer(options, options.config)
+    tuned = _generator_to_tune(options)
+    config = _config(options, tuned)
+    if options.images:
+        _prepare(options, config)
+    trainer = _open_trainer(options, config)
     if trainer.resume():
         _say(f"Going on after {trainer.pictures} pictures.")
+    elif tuned:
+        from .networks import load_for_tuning
+
+        trainer.tune(load_for_tuning(tuned))
+        _say(f"Starting from {tuned}.")
     elif options.start_from:
-        trainer.start_from(options.start_from)
+        trainer.start_from(Path(options.start_from))
         _say(f"Starting from {options.start_from}, after {trainer.pictures} pictures.")
     _say(json.dumps(asdict(trainer.config)))
     stopped = False
@@ -138,14 +177,96 @@ def _train(options: argparse.Namespace) -> None:
     trainer.run(on_progress=_say, should_stop=lambda: stopped)
 
 
+def _generator_to_tune(options: argparse.Namespace) -> str | None:
+    """What `--start-from` names, if it is a generator and no run's checkpoint."""
+    name: str | None = options.start_from
+    if not name or Path(name).suffix == ".pt":
+        return None
+    if not options.images:
+        raise InvalidInput("A generator is trained further on pictures: name their folder with --images.")
+    return name
+
+
+def _config(options: argparse.Namespace, tuned: str | None = None) -> "Config":
+    """The run's own settings if it has begun, else those that were asked for."""
+    from .config import IMAGES, Config
+    from .networks import config_for_tuning
+
+    saved = options.work / "config.json"
+    given = {name: value for name in _RECIPE if (value := vars(options).get(name)) is not None}
+    path = getattr(options, "config", None) or (saved if saved.exists() else None)
+    images = getattr(options, "images", None)
+    if given and (path or not images):
+        flags = ", ".join("--" + name.replace("_", "-") for name in given)
+        reason = f"{path} has the settings of this run" if path else "There is no --images"
+        raise InvalidInput(
+            f"{reason}, so {flags} cannot be used. Change a copy of that file, and pass --config."
+        )
+    if path:
+        config = Config.from_json(path.read_text())
+        if images and config.domain != IMAGES:
+            raise InvalidInput(f"{path} is about {config.domain}. Choose another --work folder for --images.")
+        return config
+    if not images:
+        return Config(domain=options.domain)
+    size = given.pop("size", None)
+    if "channel_base" in given:
+        given["discriminator_channel_base"] = given["channel_base"]
+    if not tuned:
+        return Config.for_images(size or 128, **given)
+    config = config_for_tuning(tuned, **given)
+    if size not in (None, config.resolution):
+        raise InvalidInput(f"{tuned} draws {config.resolution} pixels. Leave --size out.")
+    return config
+
+
+def _prepare(options: argparse.Namespace, config: "Config") -> None:
+    from .folders import prepare_folder
+
+    def report(done: int, of: int) -> None:
+        if done % 1000 == 0 or done == of:
+            _say(f"{done}/{of} files read")
+
+    folder = options.data or options.work / "data"
+    left_out = prepare_folder(options.images, folder, config.resolution, report)
+    for sentence in left_out[:10]:
+        _say(f"Left out: {sentence}")
+    if left_out:
+        _say(f"{len(left_out)} files were left out.")
+
+
+def _open_trainer(options: argparse.Namespace, config: "Config") -> "Trainer":
+    from ganworks.devices import choose_device
+
+    from .data import PictureSet
+    from .folders import PictureFolder
+    from .train import Trainer
+
+    folder = options.data or options.work / "data"
+    data = (
+        PictureSet(folder, config.held_out)
+        if config.paired
+        else PictureFolder(folder, config.held_out, config.mirror)
+    )
+    backend = "inductor" if getattr(options, "compile", False) else None
+    return Trainer(config, data, options.work, str(choose_device(options.device)), backend)
+
+
 def _finish(options: argparse.Namespace) -> None:
     from .finish import finish
 
-    trainer = _open_trainer(options, None)
+    trainer = _open_trainer(options, _config(options))
     if not trainer.resume():
         raise SystemExit(f"{options.work} holds no checkpoint. Train first.")
     names = json.loads(options.names.read_text()) if options.names else {}
-    figures = finish(trainer, options.to, {int(index): name for index, name in names.items()})
+    figures = finish(
+        trainer,
+        options.to,
+        {int(index): name for index, name in names.items()},
+        options.label,
+        options.license,
+        options.description,
+    )
     _say(json.dumps(figures, indent=2))
 
 

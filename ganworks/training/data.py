@@ -26,11 +26,14 @@ BLOCK = 16  # pictures that are drawn together, from one seed
 
 @dataclass(frozen=True)
 class Batch:
-    """latents [N, z_dim]; pictures [N, 3, r, r] in [-1, 1]; masks [N, 2, r, r] in [0, 1]."""
+    """latents [N, z_dim]; pictures [N, 3, r, r] in [-1, 1]; masks [N, 2, r, r] in [0, 1].
 
-    latents: Tensor
+    Pictures that no renderer drew have neither latents nor masks.
+    """
+
+    latents: Tensor | None
     pictures: Tensor
-    masks: Tensor
+    masks: Tensor | None
 
 
 def render_folder(

@@ -1,8 +1,11 @@
 """What training minimises. All functions take pictures [N, 3, r, r] in [-1, 1] and return a scalar."""
 
+import math
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from ganworks.networks.stylegan2 import MappingNetwork
 
@@ -45,12 +48,24 @@ def discriminator_adversarial(real_scores: Tensor, fake_scores: Tensor) -> Tenso
     return F.softplus(-real_scores).mean() + F.softplus(fake_scores).mean()
 
 
-def r1_penalty(discriminator: nn.Module, real: Tensor) -> Tensor:
+def r1_penalty(discriminator: Callable[[Tensor], Tensor], real: Tensor) -> Tensor:
     """The squared gradient of the scores at real pictures: Mescheder et al. (arXiv 1801.04406), equation 9."""
     real = real.detach().requires_grad_()
     scores = discriminator(real)
     (gradient,) = torch.autograd.grad(scores.sum(), real, create_graph=True)
     return gradient.square().sum(dim=(1, 2, 3)).mean()
+
+
+def path_lengths(ws: Tensor, pictures: Tensor, noise: Tensor) -> Tensor:
+    """How far a picture moves for a step in w: [N], to be kept near its running mean.
+
+    Source: Karras et al., arXiv 1912.04958, section 3.2 and appendix B. ws: [N, L, W], which the pictures [N, 3, r, r]
+    were drawn from; noise: normal, of the pictures' shape.
+    """
+    scaled = noise / math.sqrt(pictures.shape[2] * pictures.shape[3])
+    (gradient,) = torch.autograd.grad((pictures * scaled).sum(), ws, create_graph=True)
+    lengths: Tensor = gradient.square().sum(dim=2).mean(dim=1).sqrt()
+    return lengths
 
 
 def factor_alignment(mapping: MappingNetwork, z: Tensor, lengths: Tensor) -> Tensor:

@@ -1,149 +1,56 @@
-"""Train a StyleGAN2 generator on a rendered folder, from paired pictures to an adversarial finish.
+"""Train a StyleGAN2 generator: on a renderer's pairs, on pictures alone, or on both, in one loop.
 
-Because every picture of a renderer comes with its latent, the generator first learns by regression (latent
-in, picture out), at 32 pixels, then 64, then the full size; this is many times cheaper than a GAN from
-scratch. Then a discriminator joins for crispness, while the paired loss stays on as an anchor, so that
-latents keep their meaning.
+Every picture of a renderer comes with its latent, so the generator can first learn by regression (latent in, picture
+out), at 32 pixels, then 64, then the full size; this is many times cheaper than a GAN from scratch. Then a
+discriminator joins for crispness, while the paired loss stays on as an anchor, so that latents keep their meaning.
+
+A folder of pictures has no latents: the discriminator is the only teacher, as in arXiv 1912.04958, and sees pictures
+through adaptive augmentations (arXiv 2006.06676), so that a few hundred or thousand of them do.
 
 A run is a folder: `config.json`, `log.csv`, `sheets/`, `checkpoint.pt`. Everything random is a function of
-the seed and the step, so a stopped run goes on exactly where it was.
+the seed and the step, so a stopped run goes on exactly where it was (on a GPU: but for the order in which it adds up).
 """
 
 from __future__ import annotations
 
 import contextlib
 import copy
-import csv
 import json
 import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from ganworks.networks.discriminator import Discriminator
-from ganworks.networks.layers import upsample_image
-from ganworks.networks.stylegan2 import Generator, SynthesisNetwork
+from ganworks.errors import InvalidInput
+from ganworks.networks.stylegan2 import Generator
 from ganworks.sheets import save_sheet
 
-from . import losses
-from .data import PictureSet
+from . import journal, losses
+from .augment import Controller, augment
+from .config import Config, Stage
+from .data import Batch, PictureSet
 from .domains import Domain, by_name
+from .folders import PictureFolder
+from .journal import Progress
+from .networks import channels_last, new_discriminator, new_generator, synthesize
 
 CHECKPOINT = "checkpoint.pt"
 ALIGNMENT_SAMPLES = 512
 SHEET_SEED = 1234
+SHEET_PICTURES = 24
+SHEET_COLUMNS = 8
+PATH_LENGTH_DECAY = 0.01  # of the running mean of path lengths
 
-
-@dataclass(frozen=True)
-class Stage:
-    """A stretch of training: `pictures` at `resolution`, by regression alone or with the discriminator.
-
-    The learning rate goes from `rate_from` to `rate_to` times the configured one, along half a cosine.
-    """
-
-    resolution: int
-    pictures: int
-    adversarial: bool = False
-    rate_from: float = 1.0
-    rate_to: float = 1.0
-
-
-@dataclass(frozen=True)
-class Config:
-    """All that determines a run. Learning rates are Adam's; the discriminator's applies to it alone."""
-
-    stages: tuple[Stage, ...] = (
-        Stage(32, 40_000),
-        Stage(64, 45_000),
-        Stage(128, 60_000, rate_to=0.35),
-        Stage(128, 25_000, adversarial=True, rate_from=0.35, rate_to=0.1),
-    )
-    domain: str = "portraits"
-    seed: int = 0
-    batch: int = 16
-    held_out: int = 256
-    w_dim: int = 128
-    mapping_layers: int = 2
-    channel_base: int = 2048
-    channel_max: int = 128
-    discriminator_channel_base: int = 1024
-    learning_rate: float = 0.004
-    mapping_rate_factor: float = 40.0  # the mapping's own multiplier of 0.01 is too slow for regression
-    discriminator_rate: float = 0.002
-    warm_up_pictures: int = 1000
-    adversarial_weight: float = 0.05
-    r1_gamma: float = 0.5
-    r1_every: int = 16
-    alignment_weight: float = 0.3
-    ema_half_life_pictures: float = 3000.0
-    bf16: bool = False
-
-    @property
-    def resolution(self) -> int:
-        """The size of the finished generator's pictures."""
-        return self.stages[-1].resolution
-
-    @property
-    def total_pictures(self) -> int:
-        return sum(stage.pictures for stage in self.stages)
-
-    def stage_at(self, pictures: int) -> Stage:
-        """The stage in which the picture of this number is shown."""
-        return self.place(pictures)[0]
-
-    def place(self, pictures: int) -> tuple[Stage, float]:
-        """The stage in which the picture of this number is shown, and how much of the stage is over (0 to 1)."""
-        for stage in self.stages:
-            if pictures < stage.pictures:
-                return stage, pictures / stage.pictures
-            pictures -= stage.pictures
-        return self.stages[-1], 1.0
-
-    @classmethod
-    def from_json(cls, text: str) -> Config:
-        """Read what `json.dumps(asdict(config))` wrote."""
-        content: dict[str, Any] = json.loads(text)
-        content["stages"] = tuple(Stage(**stage) for stage in content["stages"])
-        return cls(**content)
-
-
-@dataclass
-class Progress:
-    """One line of the log."""
-
-    pictures: int
-    of: int
-    resolution: int
-    seconds_left: float
-    pictures_per_second: float
-    values: dict[str, float] = field(default_factory=dict)
-
-    def __str__(self) -> str:
-        values = "  ".join(f"{name} {value:.4f}" for name, value in self.values.items())
-        return (
-            f"{self.pictures}/{self.of} at {self.resolution} px  {self.pictures_per_second:.1f} pictures/s  "
-            f"{self.seconds_left / 60:.0f} min left  {values}"
-        )
-
-
-def synthesize(network: SynthesisNetwork, w: Tensor, resolution: int) -> Tensor:
-    """What the blocks up to a resolution draw from w [N, W], without noise: [N, 3, resolution, resolution]."""
-    x = network.blocks()[0].const.expand(w.shape[0], -1, -1, -1)
-    picture = x.new_zeros(w.shape[0], network.img_channels, 2, 2)
-    for block in network.blocks():
-        if block.resolution > resolution:
-            break
-        for _, layer in block.layers():
-            x = layer(x, w, None)
-        picture = upsample_image(picture, block.resample_filter) + block.torgb(x, w)
-    return picture
+# What a step draws at random, each from numbers of its own.
+LATENTS, NOISE, MIXING, PATH_LENGTH, AUGMENT_FOOLING, AUGMENT_REAL, AUGMENT_FAKE = range(7)
 
 
 def factor_lengths(domain: Domain, w_dim: int) -> Tensor:
@@ -158,16 +65,29 @@ class Trainer:
     """The networks, their optimisers and the step; `run` goes through the stages."""
 
     def __init__(
-        self, config: Config, data: PictureSet, work: Path, device: str = "cpu", compiled: bool = False
+        self,
+        config: Config,
+        data: PictureSet | PictureFolder,
+        work: Path,
+        device: str = "cpu",
+        compile_with: str | None = None,
     ) -> None:
+        """compile_with: the backend of torch.compile ("inductor"), or None to run as written."""
+        if data.size < config.resolution:
+            raise InvalidInput(
+                f"The prepared pictures have {data.size} pixels, and this run ends at {config.resolution}. Prepare "
+                "them again, in another folder."
+            )
         torch.manual_seed(config.seed)
         self.config, self.data, self.work, self.device = config, data, work, torch.device(device)
-        self.generator = _channels_last(_new_generator(config)).to(self.device)
-        judge = Discriminator(config.resolution, 3, config.discriminator_channel_base, config.channel_max)
-        self.discriminator = _channels_last(judge).to(self.device)
+        if self.device.type == "cuda":
+            torch.backends.cudnn.benchmark = True
+        self.generator = channels_last(new_generator(config)).to(self.device)
+        self.discriminator = channels_last(new_discriminator(config)).to(self.device)
         self.ema = copy.deepcopy(self.generator).eval().requires_grad_(False)
-        self.domain = by_name(config.domain)
-        self.lengths = factor_lengths(self.domain, config.w_dim).to(self.device)
+        self.domain = by_name(config.domain) if config.paired else None
+        if self.domain is not None:
+            self.lengths = factor_lengths(self.domain, config.w_dim).to(self.device)
         self.generator_optimizer = torch.optim.Adam(
             [
                 {"params": list(self.generator.mapping.parameters()), "factor": config.mapping_rate_factor},
@@ -178,12 +98,14 @@ class Trainer:
         self.discriminator_optimizer = torch.optim.Adam(
             self.discriminator.parameters(), lr=config.discriminator_rate, betas=(0.0, 0.99)
         )
+        self.controller = Controller(config.augment_target, config.augment_speed_pictures)
+        self.path_mean = torch.zeros([], device=self.device)
         self.step = 0
-        self.draw: Callable[[SynthesisNetwork, Tensor, int], Tensor] = synthesize
-        self.judge: Callable[[Tensor], Tensor] = self.discriminator
-        if compiled:
-            self.draw = torch.compile(synthesize, dynamic=False)
-            self.judge = torch.compile(self.discriminator, dynamic=False)
+        self.draw: Callable[..., Tensor] = synthesize
+        self.judge: Callable[..., Tensor] = self.discriminator
+        if compile_with:
+            self.draw = torch.compile(synthesize, dynamic=False, backend=compile_with)
+            self.judge = torch.compile(self.discriminator, dynamic=False, backend=compile_with)
 
     @property
     def pictures(self) -> int:
@@ -198,21 +120,23 @@ class Trainer:
         on_progress: Callable[[Progress], None] | None = None,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Train to the end, or for `steps`; saves a checkpoint and a sheet now and then, and at the end."""
+        """Train to the end, or for `steps`; saves a checkpoint and a sheet now and then, and at the end.
+
+        FloatingPointError if the losses stop being numbers; the last checkpoint is then left as it is.
+        """
         self.work.mkdir(parents=True, exist_ok=True)
         (self.work / "config.json").write_text(json.dumps(asdict(self.config), indent=2))
         last = math.ceil(self.config.total_pictures / self.config.batch)
         last = last if steps is None else min(last, self.step + steps)
         saved, logged, logged_step = time.monotonic(), time.monotonic(), self.step
-        totals: dict[str, float] = {}
+        averages = journal.Averages()
         while self.step < last and not should_stop():
-            for name, value in self.train_step().items():
-                totals[name] = totals.get(name, 0.0) + value
+            averages.add(self.train_step())
             if self.step % log_every == 0:
-                now, count = time.monotonic(), self.step - logged_step
-                rate = count * self.config.batch / (now - logged)
-                self._log({name: value / count for name, value in totals.items()}, rate, on_progress)
-                totals, logged, logged_step = {}, now, self.step
+                values, now = averages.take(), time.monotonic()
+                rate = (self.step - logged_step) * self.config.batch / (now - logged)
+                self._log(values, rate, on_progress)
+                logged, logged_step = now, self.step
             if time.monotonic() - saved > save_every_seconds:
                 self.save()
                 self.draw_sheet()
@@ -220,69 +144,153 @@ class Trainer:
         self.save()
         self.draw_sheet()
 
-    def train_step(self) -> dict[str, float]:
+    def train_step(self) -> dict[str, Tensor]:
         """One batch for the generator and, in an adversarial stage, the discriminator; returns the losses."""
         config, stage = self.config, self.config.stage_at(self.pictures)
         self._set_rates()
-        batch = self.data.at_step(self.step, config.batch, stage.resolution, config.seed)
-        z, targets, masks = (x.to(self.device) for x in (batch.latents, batch.pictures, batch.masks))
-        values: dict[str, float] = {}
+        batch = self._to_device(self.data.at_step(self.step, config.batch, stage.resolution, config.seed))
+        if self.pictures < config.head_start_pictures:
+            with torch.no_grad():
+                pictures = self._draw_batch(batch, stage)
+            values: dict[str, Tensor] = {}
+        else:
+            pictures = self._draw_batch(batch, stage)
+            values = self._train_generator(batch, pictures, stage)
+        if stage.adversarial:
+            values |= self._train_discriminator(batch.pictures, pictures.detach())
+        self._update_average()
+        self.step += 1
+        return {name: value.detach() for name, value in values.items()}
+
+    def _draw_batch(self, batch: Batch, stage: Stage) -> Tensor:
+        """The generator's pictures for the batch's latents, or for new ones: [N, 3, r, r]."""
+        z = self._normal(LATENTS, self.config.batch) if batch.latents is None else batch.latents
+        ws = self._styles(z, mix=batch.latents is None)
         with self._autocast():
-            w = self.generator.mapping.map_to_w(z)
-            pictures = self.draw(self.generator.synthesis, w, stage.resolution)
-        pictures = pictures.float()
-        loss = losses.reconstruction(pictures, targets, masks, self.domain.MASK_WEIGHTS)
-        values["paired"] = loss.item()
-        alignment = losses.factor_alignment(self.generator.mapping, self._random_latents(), self.lengths)
-        values["alignment"] = alignment.item()
-        loss = loss + config.alignment_weight * alignment
+            return self.draw(self.generator.synthesis, ws, stage.resolution, self._noise(len(z), stage))
+
+    def _train_generator(self, batch: Batch, pictures: Tensor, stage: Stage) -> dict[str, Tensor]:
+        config = self.config
+        loss, values = self._paired_losses(batch, pictures)
         if stage.adversarial:
             self.discriminator.requires_grad_(False)
-            with self._autocast():
-                adversarial = losses.generator_adversarial(self.judge(pictures).float())
+            values["fooling"] = losses.generator_adversarial(self._scores(pictures, AUGMENT_FOOLING))
             self.discriminator.requires_grad_(True)
-            values["fooling"] = adversarial.item()
-            loss = loss + config.adversarial_weight * adversarial
+            loss = loss + config.adversarial_weight * values["fooling"]
+        if stage.adversarial and config.path_length_weight and self.step % config.path_length_every == 0:
+            penalty, values["path_length"] = self._path_length(stage)
+            loss = loss + config.path_length_weight * config.path_length_every * penalty
         self.generator_optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         self.generator_optimizer.step()
-        if stage.adversarial:
-            values |= self._train_discriminator(targets, pictures.detach())
-        self._update_average()
-        self.step += 1
         return values
 
-    def _train_discriminator(self, real: Tensor, fake: Tensor) -> dict[str, float]:
+    def _paired_losses(self, batch: Batch, pictures: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """What ties latents to pictures; nothing where pictures come without latents."""
+        if self.domain is None or batch.masks is None:
+            return pictures.new_zeros([]), {}
+        random = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.step)
+        z = torch.randn(ALIGNMENT_SAMPLES, self.generator.z_dim, generator=random).to(self.device)
+        paired = losses.reconstruction(pictures, batch.pictures, batch.masks, self.domain.MASK_WEIGHTS)
+        alignment = losses.factor_alignment(self.generator.mapping, z, self.lengths)
+        loss = paired + self.config.alignment_weight * alignment
+        return loss, {"paired": paired, "alignment": alignment}
+
+    def _path_length(self, stage: Stage) -> tuple[Tensor, Tensor]:
+        """The penalty and the mean length, in float32, for half a batch of new latents."""
+        random = self._random(PATH_LENGTH)
+        z = torch.randn(max(1, self.config.batch // 2), self.generator.z_dim, generator=random)
+        ws = self._styles(z.to(self.device), mix=False)
+        pictures = synthesize(self.generator.synthesis, ws, stage.resolution, self._noise(len(z), stage))
+        noise = torch.randn(pictures.shape, generator=random).to(self.device)
+        lengths = losses.path_lengths(ws, pictures, noise)
+        self.path_mean = self.path_mean.lerp(lengths.mean().detach(), PATH_LENGTH_DECAY)
+        return (lengths - self.path_mean).square().mean(), lengths.mean()
+
+    def _train_discriminator(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        """Real and fake pictures are scored apart, so that each batch's spread tells of its own kind."""
         config = self.config
-        with self._autocast():
-            scores = self.judge(torch.cat([real, fake])).float()
-        real_scores, fake_scores = scores.chunk(2)
+        shown = self._augmented(real, AUGMENT_REAL)
+        real_scores, fake_scores = self._scores(shown), self._scores(fake, AUGMENT_FAKE)
         loss = losses.discriminator_adversarial(real_scores, fake_scores)
-        values = {
-            "judging": loss.item(),
-            "real": real_scores.mean().item(),
-            "fake": fake_scores.mean().item(),
-        }
+        values = {"judging": loss, "real": real_scores.mean(), "fake": fake_scores.mean()}
         if self.step % config.r1_every == 0:
-            penalty = losses.r1_penalty(self.discriminator, real)
-            loss = loss + 0.5 * config.r1_gamma * config.r1_every * penalty
+            fade = self._fade()
+            values["r1"] = losses.r1_penalty(lambda pictures: self.discriminator(pictures, fade), shown)
+            loss = loss + 0.5 * config.r1_gamma * config.r1_every * values["r1"]
         self.discriminator_optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         self.discriminator_optimizer.step()
+        if config.augment:
+            self.controller.look(real_scores)
+            state = {"certainty": self.controller.certainty, "augmentation": self.controller.p}
+            values |= {name: torch.tensor(value) for name, value in state.items()}
         return values
 
-    def _random_latents(self) -> Tensor:
-        random = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.step)
-        return torch.randn(ALIGNMENT_SAMPLES, self.generator.z_dim, generator=random).to(self.device)
+    def _scores(self, pictures: Tensor, purpose: int | None = None) -> Tensor:
+        """[N, 3, r, r] to scores [N, 1] in float32, augmented first if they serve a purpose."""
+        if purpose is not None:
+            pictures = self._augmented(pictures, purpose)
+        with self._autocast():
+            return self.judge(pictures.contiguous(memory_format=torch.channels_last), self._fade()).float()
+
+    def _augmented(self, pictures: Tensor, purpose: int) -> Tensor:
+        if not self.config.augment:
+            return pictures
+        return augment(pictures, self.controller.p, self._random(purpose))
+
+    def _fade(self) -> Tensor | None:
+        """How much the discriminator's newest block counts, while it is being faded in."""
+        share = self.config.fade_at(self.pictures)
+        return None if share >= 1 else torch.tensor(share, device=self.device)
+
+    def _styles(self, z: Tensor, mix: bool) -> Tensor:
+        """z [N, Z] to ws [N, L, W]; some take the finer rows from second latents if styles are mixed."""
+        count, share = self.generator.num_ws, self.config.style_mixing
+        ws: Tensor = self.generator.mapping(z)
+        if not (mix and share):
+            return ws
+        random = self._random(MIXING)
+        other = self.generator.mapping(torch.randn(z.shape, generator=random).to(self.device))
+        mixed = torch.rand(len(z), generator=random) < share
+        first = torch.randint(1, count, (len(z),), generator=random)  # of the rows that are exchanged
+        first = torch.where(mixed, first, count).to(self.device)
+        exchanged = torch.arange(count, device=self.device) >= first[:, None]  # [N, L]
+        return torch.where(exchanged[:, :, None], other, ws)
+
+    def _noise(self, count: int, stage: Stage) -> dict[str, Tensor]:
+        """New noise maps for the layers up to a stage's resolution; none if the run has none."""
+        if not self.config.layer_noise:
+            return {}
+        random = self._random(NOISE, self.device)
+        sizes = {key: len(value) for key, value in self.generator.noise_buffers().items()}
+        return {
+            key: torch.randn(count, 1, side, side, generator=random, device=self.device)
+            for key, side in sizes.items()
+            if side <= stage.resolution
+        }
+
+    def _normal(self, purpose: int, count: int) -> Tensor:
+        z = torch.randn(count, self.generator.z_dim, generator=self._random(purpose))
+        return z.to(self.device)
+
+    def _random(self, purpose: int, device: torch.device | str = "cpu") -> torch.Generator:
+        """Random numbers that depend on the seed, the step and the purpose alone."""
+        words = np.random.SeedSequence((self.config.seed, self.step, purpose)).generate_state(1, np.uint64)
+        return torch.Generator(device).manual_seed(int(words[0]) >> 1)
+
+    def _to_device(self, batch: Batch) -> Batch:
+        latents, masks = (None if x is None else x.to(self.device) for x in (batch.latents, batch.masks))
+        return Batch(latents, batch.pictures.to(self.device), masks)
 
     def _set_rates(self) -> None:
         """The learning rates of this step: a linear start, then what the stage says."""
         config = self.config
         stage, done = config.place(self.pictures)
         share = stage.rate_to + (stage.rate_from - stage.rate_to) * 0.5 * (1 + math.cos(math.pi * done))
-        share *= min(1.0, (self.pictures + config.batch) / config.warm_up_pictures)
+        share *= min(1.0, (self.pictures + config.batch) / max(1, config.warm_up_pictures))
         for group in self.generator_optimizer.param_groups:
-            group["betas"] = (0.5 if stage.adversarial else 0.9, 0.99)
+            group["betas"] = (config.adversarial_momentum if stage.adversarial else 0.9, 0.99)
             group["lr"] = config.learning_rate * share * group["factor"]
 
     def _update_average(self) -> None:
@@ -293,7 +301,7 @@ class Trainer:
             torch._foreach_lerp_(list(self.ema.parameters()), list(self.generator.parameters()), 1 - keep)
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
-        if not self.config.bf16:
+        if self.config.precision == "float32":
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16)
 
@@ -301,58 +309,56 @@ class Trainer:
         self, values: dict[str, float], rate: float, on_progress: Callable[[Progress], None] | None
     ) -> None:
         config = self.config
+        if not all(math.isfinite(value) for value in values.values()):
+            raise FloatingPointError(
+                f"The losses are no longer numbers after {self.pictures} pictures. The last checkpoint is kept: go "
+                "on from it with a lower learning rate or in float32."
+            )
         left = (config.total_pictures - self.pictures) / max(rate, 1e-6)
         resolution = config.stage_at(max(0, self.pictures - 1)).resolution
         progress = Progress(self.pictures, config.total_pictures, resolution, left, rate, values)
-        path = self.work / "log.csv"
-        names = [
-            "pictures",
-            "resolution",
-            "pictures_per_second",
-            "paired",
-            "alignment",
-            "fooling",
-            "judging",
-            "real",
-            "fake",
-        ]
-        new = not path.exists()
-        with path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, names, restval="")
-            if new:
-                writer.writeheader()
-            row = {"pictures": self.pictures, "resolution": resolution, "pictures_per_second": round(rate, 2)}
-            writer.writerow(row | {name: round(value, 5) for name, value in values.items()})
+        journal.append(self.work / "log.csv", progress)
         if on_progress:
             on_progress(progress)
 
     @torch.no_grad()
     def draw_sheet(self) -> Path:
-        """Save a sheet: rows of renders, below each what the averaged generator makes of its latents."""
+        """Save a sheet of the averaged generator: each row below renders of its latents, or all below real pictures."""
         resolution = self.config.stage_at(max(0, self.pictures - 1)).resolution
-        z = self.domain.example_latents(24, SHEET_SEED)
-        targets, _ = self.domain.render(z, self.data.size)
-        w = self.ema.mapping.map_to_w(z.to(self.device))
-        pictures = synthesize(self.ema.synthesis, w, resolution).float().cpu()
-        pictures = (
-            F.interpolate(pictures, size=self.data.size, mode="bilinear")
-            if resolution < self.data.size
-            else pictures
-        )
-        rows = [
-            row
-            for pair in zip(torch.split(targets, 8), torch.split(pictures, 8), strict=True)
-            for row in pair
-        ]
+        if self.domain is None:
+            random = torch.Generator().manual_seed(SHEET_SEED)
+            z = torch.randn(SHEET_PICTURES, self.ema.z_dim, generator=random)
+            rows = self.data.rows[:SHEET_COLUMNS]
+            real = self.data.batch(rows, self.data.size).pictures
+            blank = real.new_ones(SHEET_COLUMNS - len(real), *real.shape[1:])
+            sheet = [real, blank, self._drawn_for_sheet(z, resolution)]
+        else:
+            z = self.domain.example_latents(SHEET_PICTURES, SHEET_SEED)
+            targets, _ = self.domain.render(z, self.data.size)
+            pairs = (targets, self._drawn_for_sheet(z, resolution))
+            split = (torch.split(pictures, SHEET_COLUMNS) for pictures in pairs)
+            sheet = [row for pair in zip(*split, strict=True) for row in pair]
         path = self.work / "sheets" / f"{self.pictures:07d}.png"
-        save_sheet(torch.cat(rows), path, columns=8)
+        save_sheet(torch.cat(sheet), path, columns=SHEET_COLUMNS)
         return path
+
+    def _drawn_for_sheet(self, z: Tensor, resolution: int) -> Tensor:
+        """The averaged generator's pictures at the size of the data, on the CPU."""
+        noise = dict(self.ema.noise_buffers()) if self.config.layer_noise else {}
+        parts = [
+            synthesize(self.ema.synthesis, self.ema.mapping(part.to(self.device)), resolution, noise).cpu()
+            for part in torch.split(z, SHEET_COLUMNS)
+        ]
+        pictures = torch.cat(parts)
+        if resolution < self.data.size:
+            pictures = F.interpolate(pictures, size=self.data.size, mode="bilinear")
+        return pictures
 
     def save(self) -> None:
         """Write the checkpoint, whole or not at all."""
         draft = self.work / f"{CHECKPOINT}.draft"
-        modules = {name: getattr(self, name).state_dict() for name in _STATEFUL}
-        torch.save({"step": self.step, **modules}, draft)
+        states = {name: getattr(self, name).state_dict() for name in (*_STATEFUL, "controller")}
+        torch.save({"step": self.step, "path_mean": self.path_mean, **states}, draft)
         os.replace(draft, self.work / CHECKPOINT)
 
     def resume(self) -> bool:
@@ -363,7 +369,11 @@ class Trainer:
         content = torch.load(path, map_location=self.device, weights_only=True)
         for name in _STATEFUL:
             getattr(self, name).load_state_dict(content[name])
+        if "controller" in content:  # older checkpoints know nothing of it
+            self.controller.load_state_dict(content["controller"])
+            self.path_mean = content["path_mean"]
         self.step = content["step"]
+        journal.forget_after(self.work / "log.csv", self.pictures)
         return True
 
     def start_from(self, path: Path) -> None:
@@ -379,33 +389,10 @@ class Trainer:
             getattr(self, name).load_state_dict(own | fitting)
         self.step = content["step"]
 
+    def tune(self, generator: Generator) -> None:
+        """Begin with the weights of a generator of this run's sizes."""
+        for network in (self.generator, self.ema):
+            network.load_state_dict(generator.state_dict())
+
 
 _STATEFUL = ("generator", "discriminator", "ema", "generator_optimizer", "discriminator_optimizer")
-
-
-Network = TypeVar("Network", bound=nn.Module)
-
-
-def _channels_last(network: Network) -> Network:
-    """Lay convolution kernels out as CPUs and GPUs like them best: about a quarter faster, same numbers."""
-    for parameter in network.parameters():
-        if parameter.dim() == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-    return network
-
-
-def _new_generator(config: Config) -> Generator:
-    """A generator whose colors start faint, so that a new resolution does not disturb what is learned."""
-    generator = Generator(
-        by_name(config.domain).Z_DIM,
-        config.w_dim,
-        config.resolution,
-        num_layers=config.mapping_layers,
-        channel_base=config.channel_base,
-        channel_max=config.channel_max,
-    )
-    with torch.no_grad():
-        for block in generator.synthesis.blocks():
-            weight: nn.Parameter = block.torgb.weight
-            weight.mul_(0.1)
-    return generator

@@ -64,3 +64,27 @@ def test_the_r1_penalty_is_the_squared_slope_of_a_linear_score() -> None:
 def test_a_resolution_that_is_no_power_of_two_is_refused() -> None:
     with pytest.raises(ValueError, match="power of two"):
         Discriminator(48)
+
+
+def test_lower_resolutions_enter_at_their_block() -> None:
+    torch.manual_seed(0)
+    growing = Discriminator(32, channel_base=256, channel_max=16, entries=(8, 16))
+    for side in (8, 16, 32):
+        assert growing(torch.randn(4, 3, side, side)).shape == (4, 1)
+    assert [tuple(m.shape[2:]) for m in growing.features(torch.randn(1, 3, 16, 16))] == [(8, 8), (4, 4)]
+
+
+def test_a_block_that_is_faded_out_leaves_the_lower_resolution_to_judge() -> None:
+    torch.manual_seed(0)
+    growing = Discriminator(32, channel_base=256, channel_max=16, entries=(16,))
+    large = torch.randn(4, 3, 32, 32)
+    small = torch.nn.functional.avg_pool2d(large, 2)
+    torch.testing.assert_close(growing(large, torch.tensor(0.0)), growing(small))
+    torch.testing.assert_close(growing(large, torch.tensor(1.0)), growing(large))
+
+
+def test_pictures_that_have_no_way_in_are_refused(discriminator: Discriminator) -> None:
+    with pytest.raises(ValueError, match="judges pictures of 32 pixels, not of 16"):
+        discriminator(torch.randn(1, 3, 16, 16))
+    with pytest.raises(ValueError, match="power of two from 8"):
+        Discriminator(32, entries=(64,))

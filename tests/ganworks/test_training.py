@@ -13,10 +13,13 @@ from ganworks.checkpoint import read_header
 from ganworks.networks.stylegan2 import Generator
 from ganworks.training import losses, metrics
 from ganworks.training.__main__ import main
+from ganworks.training.config import Config, Stage
 from ganworks.training.data import PictureSet, render_folder
 from ganworks.training.domains import portraits
 from ganworks.training.finish import finish
-from ganworks.training.train import Config, Progress, Stage, Trainer, factor_lengths, synthesize
+from ganworks.training.journal import Progress
+from ganworks.training.networks import synthesize
+from ganworks.training.train import Trainer, factor_lengths
 
 WEIGHTS = (5.0, 4.0)
 TINY = Config(
@@ -142,10 +145,10 @@ def test_nothing_is_resumed_from_an_empty_folder(folder: Path, tmp_path: Path) -
 def test_regression_brings_pictures_closer_to_their_renders(folder: Path, tmp_path: Path) -> None:
     config = replace(TINY, stages=(Stage(8, 400),), batch=8, warm_up_pictures=8, learning_rate=0.01)
     trainer = new_trainer(folder, tmp_path, config)
-    first = np.mean([trainer.train_step()["paired"] for _ in range(5)])
+    first = np.mean([float(trainer.train_step()["paired"]) for _ in range(5)])
     for _ in range(40):
         trainer.train_step()
-    assert np.mean([trainer.train_step()["paired"] for _ in range(5)]) < 0.8 * first
+    assert np.mean([float(trainer.train_step()["paired"]) for _ in range(5)]) < 0.8 * first
 
 
 def test_rates_follow_the_stages(folder: Path, tmp_path: Path) -> None:
@@ -168,9 +171,10 @@ def test_growing_synthesis_ends_with_the_networks_own_picture() -> None:
     torch.manual_seed(0)
     generator = Generator(8, 16, 32, num_layers=2, channel_base=256, channel_max=8)
     w = torch.randn(2, 16)
-    whole = generator.synthesis(w[:, None].expand(-1, generator.num_ws, -1), noise_mode="none")
-    torch.testing.assert_close(synthesize(generator.synthesis, w, 32), whole)
-    assert synthesize(generator.synthesis, w, 8).shape == (2, 3, 8, 8)
+    ws = w[:, None].expand(-1, generator.num_ws, -1)
+    whole = generator.synthesis(ws, noise_mode="none")
+    torch.testing.assert_close(synthesize(generator.synthesis, ws, 32), whole)
+    assert synthesize(generator.synthesis, ws, 8).shape == (2, 3, 8, 8)
 
 
 def test_alignment_is_zero_when_each_factor_has_its_own_direction() -> None:
