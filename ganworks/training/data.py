@@ -36,6 +36,14 @@ class Batch:
     masks: Tensor | None
 
 
+@dataclass(frozen=True)
+class PairedBatch(Batch):
+    """A batch of a renderer's pictures, each with its latent."""
+
+    latents: Tensor
+    masks: Tensor
+
+
 def render_folder(
     domain: Domain,
     folder: Path,
@@ -115,7 +123,7 @@ class PictureSet:
         """Pixels along an edge of the stored pictures."""
         return int(self.pictures.shape[-1])
 
-    def batch(self, rows: NDArray[np.int64], resolution: int) -> Batch:
+    def batch(self, rows: NDArray[np.int64], resolution: int) -> PairedBatch:
         """The pictures at these rows, reduced to a resolution by area averages."""
         rows = np.sort(rows)
         pictures = torch.from_numpy(self.pictures[rows]).float() / 127.5 - 1
@@ -123,14 +131,14 @@ class PictureSet:
         if resolution < self.size:
             pictures = F.avg_pool2d(pictures, self.size // resolution)
         masks = F.interpolate(masks, size=(resolution, resolution), mode="bilinear", align_corners=False)
-        return Batch(torch.from_numpy(self.latents[rows].copy()), pictures, masks)
+        return PairedBatch(torch.from_numpy(self.latents[rows].copy()), pictures, masks)
 
-    def at_step(self, step: int, count: int, resolution: int, seed: int) -> Batch:
+    def at_step(self, step: int, count: int, resolution: int, seed: int) -> PairedBatch:
         """The batch of a training step, a function of the arguments alone: a resumed run sees the same."""
         random = np.random.default_rng((seed, step))
         return self.batch(self.rows[random.integers(0, len(self.rows), count)], resolution)
 
-    def held_out_batches(self, count: int, resolution: int) -> Iterator[Batch]:
+    def held_out_batches(self, count: int, resolution: int) -> Iterator[PairedBatch]:
         """All held-out pictures, `count` at a time."""
         for start in range(0, len(self.held_rows), count):
             yield self.batch(self.held_rows[start : start + count], resolution)
