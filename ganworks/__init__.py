@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from ganworks.projection import Projection, ProjectionStep, project
     from ganworks.sheets import contact_sheet
     from ganworks.superresolution import Upscaler, open_upscaler
+    from ganworks.upscalers import UpscalerReport, import_upscaler
 
 # Before torch is imported: idle OpenMP threads must sleep, not spin, or busy ones slow each other tenfold.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -75,6 +76,7 @@ _HOMES = {
     "projection": ("Projection", "ProjectionStep", "project"),
     "sheets": ("contact_sheet",),
     "superresolution": ("Upscaler", "open_upscaler"),
+    "upscalers": ("UpscalerReport", "import_upscaler"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -106,6 +108,7 @@ __all__ = [
     "Upscaler",
     "UpscalerInfo",
     "UpscalerNotFound",
+    "UpscalerReport",
     "apply_edits",
     "catalogue",
     "catalogue_entry",
@@ -116,6 +119,7 @@ __all__ = [
     "encode",
     "find_imported",
     "import_checkpoint",
+    "import_upscaler",
     "inference_threads",
     "layer_ranges",
     "open_basis",

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from ganworks.errors import CheckpointError
+from ganworks.errors import CheckpointError, HeaderMissing
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -134,7 +134,7 @@ def parse_header(file: BinaryIO, size: int, name: str) -> Header:
 def _parse_meta(metadata: Any, name: str) -> dict[str, Any]:
     text = metadata.get(METADATA_KEY) if isinstance(metadata, dict) else None
     if not isinstance(text, str):
-        raise CheckpointError(
+        raise HeaderMissing(
             f"The file {name} has no ganworks header, so it is not known what it holds. Import it first."
         )
     try:

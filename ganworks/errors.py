@@ -9,6 +9,10 @@ class CheckpointError(GanworksError):
     """A file of weights (or of a projection) is damaged, lies about itself, or is of another kind."""
 
 
+class HeaderMissing(CheckpointError):
+    """A safetensors file has no header of ours: it is somebody else's."""
+
+
 class NotFound(GanworksError):
     """Something was asked for by a name that the library does not have."""
 

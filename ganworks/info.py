@@ -7,7 +7,14 @@ from typing import Any
 
 from ganworks import checkpoint
 from ganworks.checkpoint import Header
-from ganworks.errors import CheckpointError, EncoderNotFound, GeneratorNotFound, NotFound, UpscalerNotFound
+from ganworks.errors import (
+    CheckpointError,
+    EncoderNotFound,
+    GeneratorNotFound,
+    HeaderMissing,
+    NotFound,
+    UpscalerNotFound,
+)
 
 GENERATOR_FILE = "generator.safetensors"
 COMPONENTS_FILE = "components.safetensors"
@@ -18,6 +25,7 @@ UPSCALER_FILE = "upscaler.safetensors"
 STARTERS = Path(__file__).parent / "starters"
 MAX_RESOLUTION_PX = 4096
 MAX_DIM = 8192
+FOREIGN_UPSCALER = "spandrel"
 
 
 @dataclass(frozen=True)
@@ -83,7 +91,10 @@ def direction_names(info: GeneratorInfo, *, factors: bool = False) -> list[str]:
 
 @dataclass(frozen=True)
 class UpscalerInfo:
-    """An upscaler of a library: it makes pictures `scale` times as wide and as high."""
+    """
+    An upscaler of a library: it makes pictures `scale` times as wide and as high. `is_foreign`: its network is one of
+    other people, which `ganworks.upscalers` opens, and `architecture` is spandrel's word for it.
+    """
 
     name: str
     label: str
@@ -93,6 +104,8 @@ class UpscalerInfo:
     description: str
     path: Path
     bytes: int
+    architecture: str = ""
+    is_foreign: bool = False
 
 
 def read_generator_info(path: Path, name: str | None = None) -> GeneratorInfo:
@@ -159,9 +172,17 @@ ROWS: dict[str, Callable[[Header, int], int | None]] = {
 
 
 def read_upscaler_info(path: Path, name: str | None = None) -> UpscalerInfo:
-    """Read an upscaler's header; CheckpointError if the file is damaged or of another kind."""
-    header = checkpoint.read_header(path, "upscaler")
+    """
+    Read an upscaler's header; CheckpointError if the file is damaged or of another kind. A foreign file without a header
+    is looked at once, which takes seconds to a minute, and what was found is noted beside it.
+    """
     name = name or path.parent.name or path.stem
+    try:
+        header = checkpoint.read_header(path, "upscaler")
+    except HeaderMissing:
+        return _foreign_info(path, name)
+    architecture = header.text("architecture")
+    is_foreign = architecture == FOREIGN_UPSCALER
     return UpscalerInfo(
         name=name,
         label=header.text("label") or name,
@@ -171,6 +192,27 @@ def read_upscaler_info(path: Path, name: str | None = None) -> UpscalerInfo:
         description=header.text("description"),
         path=path,
         bytes=path.stat().st_size,
+        architecture=header.text("spandrel_architecture")[:60] if is_foreign else architecture,
+        is_foreign=is_foreign,
+    )
+
+
+def _foreign_info(path: Path, name: str) -> UpscalerInfo:
+    """What is known of a foreign file that was put into its folder as it is."""
+    from ganworks.upscalers import findings_of
+
+    findings = findings_of(path)
+    return UpscalerInfo(
+        name=name,
+        label=name,
+        scale=findings.scale,
+        sha256=checkpoint.sha256_of(path),
+        license="",
+        description="",
+        path=path,
+        bytes=path.stat().st_size,
+        architecture=findings.architecture,
+        is_foreign=True,
     )
 
 

@@ -6,7 +6,9 @@
     upscaler.upscale_to_png(pillow, file)      # the same for pictures whose result would not fit in memory
 
 A tile is enlarged together with as many of its neighbours' pixels as the network can see from it
-(`UpscalerNetwork.reach`), and only its own part is kept. So tiles and the whole give the same picture.
+(`UpscalerNetwork.reach`), and only its own part is kept. So tiles and the whole give the same picture. Networks of other
+people (`ganworks.upscalers`) see further than is practical: how far they must is measured, and some take pictures as a
+whole only.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import io
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import torch
@@ -25,9 +27,12 @@ from torch import Tensor
 from ganworks.checkpoint import Header, check_shapes, damaged, read_header, read_tensors, write
 from ganworks.devices import choose_device, choose_precision, plain_memory_errors
 from ganworks.errors import InvalidInput, Stopped
-from ganworks.info import UPSCALER_FILE, locate, read_upscaler_info
+from ganworks.info import UPSCALER_FILE, UpscalerInfo, locate, read_upscaler_info
 from ganworks.networks.upscaler import UpscalerNetwork
 from ganworks.png_stream import PngStream
+
+if TYPE_CHECKING:
+    from ganworks.upscalers.network import ForeignNetwork
 
 OnTile = Callable[[int, int], None]
 ShouldStop = Callable[[], bool]
@@ -40,6 +45,9 @@ MAX_OUTPUT_PIXELS = 100_000_000
 
 MAX_STREAM_INPUT_PIXELS = 50_000_000
 """The largest picture that `upscale_to_png` takes; its result is never in memory as a whole."""
+
+MAX_WHOLE_OUTPUT_PIXELS = 1024 * 1024
+"""The largest result of a network that takes pictures as a whole only: it cannot work in bounded memory."""
 
 ARCHITECTURE = "residual-subpixel"
 MAX_CHANNELS = 512
@@ -84,13 +92,15 @@ class Upscaler:
 
     def __init__(
         self,
-        network: UpscalerNetwork,
+        network: UpscalerNetwork | ForeignNetwork,
         *,
         device: str | torch.device = "cpu",
         label: str = "Upscaler",
         license: str = "",
         sha256: str = "",
         tile_px: int = TILE_PX,
+        precision: torch.dtype | None = None,
+        whole: bool = False,
     ) -> None:
         self.device = torch.device(device)
         self.label = label
@@ -98,9 +108,11 @@ class Upscaler:
         self.sha256 = sha256
         self.scale = network.scale
         self.tile_px = tile_px
-        self._precision = choose_precision(self.device)
+        self.whole = whole
+        self._precision = precision or choose_precision(self.device)
         self._network = network.eval().requires_grad_(False).to(self.device, self._precision)
-        self._network.use_channels_last()
+        if isinstance(network, UpscalerNetwork):
+            network.use_channels_last()
 
     @property
     def num_parameters(self) -> int:
@@ -125,6 +137,8 @@ class Upscaler:
                 f"An upscaler takes pictures as [N, 3, H, W], and this has the shape {list(image.shape)}."
             )
         count, _, height, width = image.shape
+        if self.whole:
+            self._refuse_too_large(width, height, MAX_WHOLE_OUTPUT_PIXELS // self.scale**2)
         s = self.scale
         large = torch.empty(count, 3, s * height, s * width, device=image.device)
         places = self._tiles(width, height)
@@ -147,7 +161,7 @@ class Upscaler:
         becomes RGB, through its profile if it has one. A turned photo (EXIF) comes out upright. Memory stays
         below 1 GB for the largest that is taken, `MAX_OUTPUT_PIXELS`; beyond it `InvalidInput` is raised.
         """
-        self._refuse_too_large(picture, MAX_OUTPUT_PIXELS // self.scale**2)
+        self._refuse_too_large(*picture.size, MAX_OUTPUT_PIXELS // self.scale**2)
         small, profile = _prepared(picture)
         large = Image.new(small.mode, (small.width * self.scale, small.height * self.scale))
         for place, tile in self._enlarged_tiles(small, on_tile, should_stop):
@@ -169,12 +183,13 @@ class Upscaler:
         Only one row of tiles is in memory, so a picture of 4,000 x 4,000 pixels, which becomes one of
         16,000 x 16,000, stays below 1 GB. Takes up to `MAX_STREAM_INPUT_PIXELS`; beyond them `InvalidInput`.
         """
-        self._refuse_too_large(picture, MAX_STREAM_INPUT_PIXELS)
+        self._refuse_too_large(*picture.size, MAX_STREAM_INPUT_PIXELS)
         small, profile = _prepared(picture)
         width, height = small.width * self.scale, small.height * self.scale
         channels = len(small.getbands())
         png = PngStream(file, width=width, height=height, channels=channels, icc_profile=profile)
-        rows = np.empty((self.scale * self.tile_px, width, channels), np.uint8)
+        tallest = small.height if self.whole else self.tile_px
+        rows = np.empty((self.scale * tallest, width, channels), np.uint8)
         for place, tile in self._enlarged_tiles(small, on_tile, should_stop):
             x = self.scale * place.x0
             rows[: tile.height, x : x + tile.width] = np.asarray(tile).reshape(tile.height, tile.width, -1)
@@ -220,13 +235,18 @@ class Upscaler:
         return found[:, y : y + s * (place.y1 - place.y0), x : x + s * (place.x1 - place.x0)]
 
     def _tiles(self, width: int, height: int) -> list[Tile]:
-        return tiles_of(width, height, tile=self.tile_px, overlap=self.overlap_px)
+        tile = max(width, height) if self.whole else self.tile_px
+        return tiles_of(width, height, tile=tile, overlap=self.overlap_px)
 
-    def _refuse_too_large(self, picture: Image.Image, limit: int) -> None:
-        if picture.width * picture.height > limit:
+    def _refuse_too_large(self, width: int, height: int, limit: int) -> None:
+        if self.whole:
+            limit = min(limit, MAX_WHOLE_OUTPUT_PIXELS // self.scale**2)
+        if width * height > limit:
+            advice = f"Choose one with at most {limit / 1e6:.3g} megapixels."
             raise InvalidInput(
-                f"This picture has {picture.width} x {picture.height} pixels, too many to enlarge "
-                f"{self.scale} times. Choose one with at most {limit / 1e6:.3g} megapixels."
+                f"This picture has {width} x {height} pixels, too many to enlarge {self.scale} times"
+                + (f" with {self.label}, which cannot work in parts. " if self.whole else ". ")
+                + advice
             )
 
 
@@ -237,11 +257,35 @@ def open_upscaler(path_or_name: str | Path, device: str | torch.device = "cpu") 
     """
     chosen = choose_device(str(device))
     info = read_upscaler_info(locate(path_or_name, UPSCALER_FILE))
+    if info.is_foreign:
+        return _open_foreign(info, chosen)
     header = read_header(info.path, kind="upscaler")
     network = _network_of(header)
     check_shapes(header, {name: tuple(value.shape) for name, value in network.state_dict().items()})
     network.load_state_dict(read_tensors(info.path, header), assign=True)
     return Upscaler(network, device=chosen, label=info.label, license=info.license, sha256=info.sha256)
+
+
+def _open_foreign(info: UpscalerInfo, device: torch.device) -> Upscaler:
+    """An upscaler whose network spandrel knows. It is loaded for this only."""
+    from ganworks.upscalers import open_network
+
+    network = open_network(info.path)
+    if network.scale != info.scale:
+        raise damaged(
+            f"{info.path.parent.name}/{info.path.name}",
+            f"its header says that it enlarges {info.scale} times, and its network enlarges {network.scale} times",
+        )
+    return Upscaler(
+        network,
+        device=device,
+        label=info.label,
+        license=info.license,
+        sha256=info.sha256,
+        tile_px=network.tile_px,
+        precision=None if network.supports_half else torch.float32,
+        whole=network.findings.whole,
+    )
 
 
 def save_upscaler(
