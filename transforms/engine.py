@@ -12,6 +12,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from django.conf import settings
@@ -20,7 +21,8 @@ import ganworks
 from ganworks.errors import GanworksError as EngineError
 from ganworks.errors import InvalidInput
 from ganworks.errors import Stopped as EngineStopped
-from ganworks.info import GeneratorInfo
+from ganworks.info import GeneratorInfo, UpscalerInfo
+from ganworks.upscalers import UpscalerReport
 from transforms.errors import GeneratorMissing, InvalidParams
 from transforms.params import DEFAULT_TRUNCATION_PSI, STILL, Edit, Look, Move
 
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image as Picture
     from torch import Tensor
 
-    from ganworks import Basis, Generator, UpscalerInfo
+    from ganworks import Basis, Generator
 
 __all__ = [
     "Engine",
@@ -38,7 +40,10 @@ __all__ = [
     "Found",
     "GeneratorInfo",
     "SeedSource",
+    "UpscalerInfo",
+    "UpscalerReport",
     "engine",
+    "read_upscaler",
 ]
 
 KEPT_LATENTS = 64
@@ -382,6 +387,11 @@ def _open_file(source: FileSource, generator: Generator) -> _Place:
     if found.generator_sha256 != generator.sha256:
         raise GeneratorMissing("This picture was projected into another generator than the one that is here.")
     return _Place(found.ws, found.noise)
+
+
+def read_upscaler(source: Path, target: Path, *, label: str, license: str) -> UpscalerReport:
+    """Look at a foreign upscaler in a sandbox, and write it as one of ours. EngineError if it is refused."""
+    return ganworks.import_upscaler(source, target, label=label, license=license)
 
 
 @cache

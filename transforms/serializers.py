@@ -84,7 +84,10 @@ class GeneratorDetailSerializer(GeneratorSerializer):
 
 class UpscalerSerializer(LabeledSerializer):
     name = serializers.CharField()
-    scale = serializers.IntegerField()
+    scale = serializers.IntegerField(
+        help_text="How many times as wide and high; 1 for one that only restores."
+    )
+    architecture = serializers.CharField(help_text="The kind of its network.")
     sha256 = serializers.CharField()
     license = serializers.CharField()
     description = serializers.CharField()

@@ -18,8 +18,8 @@ from gallery.models import Image, SavedImage, Status
 from gallery.services import check_room
 from transforms import lifecycle, projections
 from transforms.actors import ring_on_commit
-from transforms.engine import engine
-from transforms.errors import GeneratorMissing, InvalidParams, NotReady, QuotaReached
+from transforms.engine import UpscalerInfo, engine
+from transforms.errors import InvalidParams, NotReady, QuotaReached
 from transforms.events import publish_on_commit
 from transforms.models import CheckpointImport, Job, Operation, State
 from transforms.params import (
@@ -218,12 +218,11 @@ def request_upscale(
         )
 
 
-def can_be_enlarged(saved: SavedImage) -> bool:
-    """Whether `request_upscale` would take the picture, as far as its size is concerned."""
-    try:
-        return _fits_enlarged(saved, engine().upscaler(DEFAULT_UPSCALER).scale)
-    except GeneratorMissing:
-        return False
+def upscalers_for(saved: SavedImage) -> list[UpscalerInfo]:
+    """The upscalers with which `request_upscale` would take the picture, as far as its size is concerned; the usual one
+    first, if it is among them."""
+    fitting = [info for info in engine().upscalers() if _fits_enlarged(saved, info.scale)]
+    return sorted(fitting, key=lambda info: info.name != DEFAULT_UPSCALER)
 
 
 def _fits_enlarged(saved: SavedImage, scale: int) -> bool:

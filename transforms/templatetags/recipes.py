@@ -8,7 +8,7 @@ from gallery.models import SavedImage
 from gallery.recipes import Fact, Words, describe
 from transforms import services
 from transforms.classes import class_labels
-from transforms.engine import engine
+from transforms.engine import UpscalerInfo, engine
 from transforms.errors import GeneratorMissing
 from transforms.params import BASES
 
@@ -21,9 +21,10 @@ def recipe_facts(saved: SavedImage) -> list[Fact]:
     return describe(saved.recipe, _words_of(saved))
 
 
-@register.filter
-def can_be_enlarged(saved: SavedImage) -> bool:
-    return services.can_be_enlarged(saved)
+@register.simple_tag
+def upscalers_for(saved: SavedImage) -> list[UpscalerInfo]:
+    """With what the picture can be enlarged. Reads headers only."""
+    return services.upscalers_for(saved)
 
 
 def _words_of(saved: SavedImage) -> Words:
