@@ -9,7 +9,7 @@ import torch
 
 import ganworks
 from ganworks.generator import Generator, save_generator
-from ganworks.training import disturbances
+from ganworks.training import disturbances, encoding_measure
 from ganworks.training.data import PictureSet, render_folder
 from ganworks.training.domains import portraits
 from ganworks.training.encoding import Recipe, Teacher, Training, export, main, rate_at, score, train
@@ -232,3 +232,20 @@ def test_the_command_says_what_cannot_be(
     options = [f"--generator={generator.info.path}", run, f"--renders={renders}", "--held-out=4"]
     assert main([*options, *SMALL]) == 1
     assert "another kind of generator" in capsys.readouterr().err
+
+
+def test_what_an_encoder_is_worth_is_measured_with_and_without_it(
+    portraitist: Generator, renders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = portraitist.info.path.parent
+    assert encoding_measure.main([f"--generator={folder}", "--steps=2"]) == 1
+    assert "Train one" in capsys.readouterr().err
+    export(Training(TINY, Teacher(portraitist, None)), folder / "encoder.safetensors")
+    options = [f"--renders={renders}", "--held-out=4", "--pictures=2", "--steps", "0", "2"]
+    assert encoding_measure.main([f"--generator={folder}", *options]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    starts = [line.split("|")[1:4] for line in lines if line.startswith(("| renders", "| samples"))]
+    cells = [tuple(cell.strip() for cell in start) for start in starts]
+    one = [("encoder", "0"), ("mean", "2"), ("encoder", "2")]
+    assert cells == [(kind, *rest) for kind in ("renders", "samples") for rest in one]
+    assert "ms." in lines[-1]
