@@ -1,6 +1,9 @@
 """The starter "portraits"."""
 
+import torch
+
 import ganworks
+from ganworks.perceptual import psnr
 from ganworks.training.domains import portraits
 
 
@@ -23,3 +26,15 @@ def test_the_starters_named_head_turn_moves_the_face() -> None:
     middle = generator.resolution // 2
     face = slice(middle - middle // 3, middle + middle // 3)
     assert (left - right)[:, :, face, face].abs().mean() > 0.05
+
+
+def test_the_starters_encoder_finds_a_picture_about_again_in_one_pass() -> None:
+    library = ganworks.Library(directories=[])
+    generator, encoder = library.generator("portraits"), library.encoder("portraits")
+    assert encoder is not None
+    encoder.check_generator(generator.sha256)
+    pictures = generator.synthesis(generator.mapping(generator.latents(range(900, 908)))).clamp(-1, 1)
+    drawn = generator.synthesis(encoder(pictures))
+    mean = generator.synthesis(generator.w_avg.expand(1, generator.num_ws, -1))
+    assert psnr(drawn, pictures).mean() > psnr(mean, pictures).mean() + 5
+    assert torch.equal(ganworks.encode("portraits", pictures), encoder(pictures))
