@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ganworks.components import Basis, closed_form_factors, open_basis, principal_components
     from ganworks.devices import choose_device, inference_threads
+    from ganworks.difference import Difference
     from ganworks.drafts import Corrections
     from ganworks.edits import Edit, apply_edits, layer_ranges
     from ganworks.encoder import Encoder, encode, open_encoder
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from ganworks.projection import Projection, ProjectionStep, project
     from ganworks.sheets import contact_sheet
     from ganworks.superresolution import Upscaler, open_upscaler
+    from ganworks.tuning import Tuned, tune
     from ganworks.upscalers import UpscalerReport, import_upscaler
 
 # Before torch is imported: idle OpenMP threads must sleep, not spin, or busy ones slow each other tenfold.
@@ -48,6 +50,7 @@ os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 _HOMES = {
     "components": ("Basis", "closed_form_factors", "open_basis", "principal_components"),
     "devices": ("choose_device", "inference_threads"),
+    "difference": ("Difference",),
     "drafts": ("Corrections",),
     "edits": ("Edit", "apply_edits", "layer_ranges"),
     "encoder": ("Encoder", "encode", "open_encoder"),
@@ -76,6 +79,7 @@ _HOMES = {
     "projection": ("Projection", "ProjectionStep", "project"),
     "sheets": ("contact_sheet",),
     "superresolution": ("Upscaler", "open_upscaler"),
+    "tuning": ("Tuned", "tune"),
     "upscalers": ("UpscalerReport", "import_upscaler"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
@@ -89,6 +93,7 @@ __all__ = [
     "Corrections",
     "Critic",
     "DeviceNotFound",
+    "Difference",
     "Edit",
     "Encoder",
     "EncoderMismatch",
@@ -105,6 +110,7 @@ __all__ = [
     "Projection",
     "ProjectionStep",
     "Stopped",
+    "Tuned",
     "Upscaler",
     "UpscalerInfo",
     "UpscalerNotFound",
@@ -130,6 +136,7 @@ __all__ = [
     "project",
     "to_image",
     "to_tensor",
+    "tune",
 ]
 
 

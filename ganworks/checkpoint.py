@@ -36,6 +36,7 @@ KINDS = {
     "components": "principal components",
     "upscaler": "an upscaler",
     "projection": "a projection",
+    "tuning": "a tuning",
 }
 FLOAT_BYTES = {"F16": 2, "BF16": 2, "F32": 4, "F64": 8}
 MAX_HEADER_BYTES = 16 * 1024 * 1024

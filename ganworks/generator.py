@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ganworks import architectures, checkpoint
 from ganworks.devices import choose_device, plain_memory_errors
+from ganworks.difference import Difference, applied
 from ganworks.effort import draft_resolution
 from ganworks.errors import InvalidInput
 from ganworks.half import HalfPrecision
@@ -221,6 +222,15 @@ class Generator:
         padded = torch.full_like(pictures, -1.0)
         padded[:, :, top:bottom, left:right] = self.crop(pictures)
         return padded
+
+    def tuned(self, difference: Difference) -> "Generator":
+        """
+        The same generator with what `tune` changed: a view that has memory of its own only for changed weights. Its
+        W, and so its directions and latents, are the same. BasisMismatch if the difference is another generator's.
+        """
+        difference.check_generator(self.sha256)
+        with plain_memory_errors():
+            return Generator(applied(self.network, difference), self.info, self.device)
 
     def _check_ws(self, ws: Tensor) -> None:
         if ws.ndim != 3 or ws.shape[1:] != (self.num_ws, self.w_dim):

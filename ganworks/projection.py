@@ -14,9 +14,9 @@ are free from the first step, and the steps are shorter, since there is less way
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -24,12 +24,14 @@ from torch import Tensor
 
 from ganworks import checkpoint, perceptual
 from ganworks.devices import plain_memory_errors
+from ganworks.difference import Difference, check_parts
 from ganworks.errors import InvalidInput
 from ganworks.generator import Generator
 
 if TYPE_CHECKING:
     from ganworks.encoder import Encoder
 
+Entry = TypeVar("Entry")
 SPACES = ("w", "w+")
 W_SAMPLES = 10_000
 MAX_STEPS = 10_000
@@ -74,7 +76,7 @@ class Projection:
     """
     What was found: ws [1, num_ws, w_dim]; noise maps by name (of the layers that use noise at all), for
     `Generator.synthesis(ws, noise=...)`; the loss (`perceptual.Distance`); psnr in dB; `steps` that were
-    made.
+    made. difference: what `tune` changed for it, if it did, for `Generator.tuned`.
     """
 
     ws: Tensor
@@ -85,6 +87,7 @@ class Projection:
     space: str
     generator_sha256: str
     stopped_early: bool = False
+    difference: Difference | None = None
 
     def save(self, target: checkpoint.Source) -> None:
         """Write to a path or an open binary file."""
@@ -97,6 +100,8 @@ class Projection:
             "stopped_early": self.stopped_early,
         }
         tensors = {"ws": self.ws, **{f"noise.{key}": value for key, value in self.noise.items()}}
+        if self.difference is not None:
+            tensors |= {f"tuning.{key}": value.half() for key, value in self.difference.tensors.items()}
         checkpoint.write(target, "projection", meta, tensors)
 
     @classmethod
@@ -104,23 +109,32 @@ class Projection:
         """Read from a path or an open binary file; CheckpointError if it is damaged or something else."""
         header = checkpoint.read_header(source, "projection")
         shape = header.shapes.get("ws", ())
-        others = {key: shape for key, shape in header.shapes.items() if key != "ws"}
+        tuning = _under("tuning.", header.shapes)
+        others = [key for key in header.shapes if key != "ws" and not key.startswith("tuning.")]
         if len(shape) != 3 or shape[0] != 1 or not all(key.startswith("noise.") for key in others):
             raise checkpoint.damaged(header.name, "it does not hold a latent and its noise maps")
         space = header.text("space")
         if space not in SPACES:
             raise checkpoint.damaged(header.name, "its header does not say which space it is in")
+        check_parts(header, tuning)
         tensors = checkpoint.read_tensors(source, header)
+        sha256 = header.text("generator_sha256")
         return cls(
-            ws=tensors.pop("ws"),
-            noise={key.removeprefix("noise."): value for key, value in tensors.items()},
+            ws=tensors["ws"],
+            noise=_under("noise.", tensors),
             loss=header.number("loss", -1e9, 1e9),
             psnr=header.number("psnr", -1e3, 1e3),
             steps=header.integer("steps", 0, MAX_STEPS),
             space=space,
-            generator_sha256=header.text("generator_sha256"),
+            generator_sha256=sha256,
             stopped_early=header.meta.get("stopped_early") is True,
+            difference=Difference(_under("tuning.", tensors), sha256) if tuning else None,
         )
+
+
+def _under(prefix: str, entries: Mapping[str, Entry]) -> dict[str, Entry]:
+    """Those entries whose names begin with a prefix, without it."""
+    return {key.removeprefix(prefix): value for key, value in entries.items() if key.startswith(prefix)}
 
 
 def project(

@@ -145,6 +145,11 @@ class SynthesisLayer(nn.Module):
         x = F.conv_transpose2d(x, self.weight.transpose(0, 1), stride=2)  # [N, O, 2H+1, 2H+1]
         return filter_after_transpose(x, self.resample_filter)
 
+    def freeze(self) -> None:
+        """Keep what depends on the weights alone, and lay these out as the convolution reads them fastest."""
+        self.frozen_energy = self.energy().detach()
+        self.weight.data = laid_out(self.weight.data, up=self.up)
+
 
 class ToRGB(nn.Module):
     """A modulated 1x1 convolution to colours: no demodulation, no noise, linear."""
@@ -383,6 +388,5 @@ class Generator(nn.Module):
         """
         for block in self.synthesis.blocks():
             for _, layer in block.layers():
-                layer.frozen_energy = layer.energy().detach()
-                layer.weight.data = laid_out(layer.weight.data, up=layer.up)
+                layer.freeze()
         return self.eval().requires_grad_(False)
