@@ -166,14 +166,15 @@ class SavedImageAdmin(PictureAdmin):
 class ProjectionAdmin(ImageAdminBase):
     """Facts only: the files are latents, which nobody looks at."""
 
-    list_display = ["id", "image", "generator", "space", "steps", "loss", "psnr", "created_at"]
+    list_display = ["id", "image", "generator", "space", "grade", "steps", "loss", "psnr", "created_at"]
     list_filter = ["generator", "space"]
     list_select_related = ["image"]
     list_per_page = 50
     show_full_result_count = False
     search_fields = ["=id", "=image__id", "image__user__user_name"]
     fields = (
-        "id", "image", "generator", "generator_sha256", "space", "crop", "steps", "loss", "psnr", "byte_size", "created_at",
+        "id", "image", "generator", "generator_sha256", "space", "grade", "crop", "steps", "loss", "psnr", "byte_size",
+        "created_at",
     )  # fmt: skip
     readonly_fields = fields
 

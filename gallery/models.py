@@ -178,7 +178,8 @@ class Image(Picture):
 class Projection(models.Model):
     """Where an image lies in one generator's latent space. Kept, so that nothing is projected twice.
 
-    The file (safetensors) holds the latent `ws`, the noise maps and a header; see `ganworks.projection`.
+    The file (safetensors) holds the latent `ws`, the noise maps, perhaps a tuning of the generator, and a header; see
+    `ganworks.projection`.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -186,6 +187,11 @@ class Projection(models.Model):
     generator = models.CharField(max_length=100)
     generator_sha256 = models.CharField(max_length=64)
     space = models.CharField(max_length=4)
+    grade = models.CharField(
+        max_length=10,
+        default="refined",
+        help_text="“faithful”: the file holds a tuning of the generator too.",
+    )
     crop = models.JSONField(null=True, blank=True)
     key = models.CharField(
         max_length=64, editable=False, help_text="SHA-256 of generator, space, crop and steps."

@@ -48,6 +48,8 @@ __all__ = [
 
 KEPT_LATENTS = 64
 NOISE_SEED = 0
+KEPT_TUNED = 4  # generators that are tuned for one picture each: a large one has 100 MB of its own
+TUNING_STEPS = 400
 PREVIEW_EVERY_SECONDS = 0.4
 
 MAX_SEEDS = 2**32
@@ -100,7 +102,7 @@ class Component:
 
 @dataclass(frozen=True)
 class Found:
-    """A projection: the file to keep, how good it is, and what it looks like."""
+    """A projection: the file to keep, how good it is, and what it looks like. `tuning_steps` of its generator were made."""
 
     data: bytes
     loss: float
@@ -108,6 +110,7 @@ class Found:
     steps: int
     stopped_early: bool
     picture: Picture
+    tuning_steps: int = 0
 
 
 class Engine(Protocol):
@@ -144,6 +147,7 @@ class Engine(Protocol):
         space: str,
         steps: int,
         class_index: int | None,
+        faithful: bool = False,
         on_step: OnStep,
         should_stop: ShouldStop,
     ) -> Found: ...
@@ -156,10 +160,11 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class _Place:
-    """A source, opened: ws [1, num_ws, w_dim] and the noise maps that belong to it."""
+    """A source, opened: ws [1, num_ws, w_dim], the noise maps that belong to it, and how its generator was tuned."""
 
     ws: Tensor
     noise: dict[str, Tensor] | None
+    difference: ganworks.Difference | None = None
 
 
 class LocalEngine:
@@ -168,6 +173,7 @@ class LocalEngine:
     def __init__(self, library: ganworks.Library) -> None:
         self._library = library
         self._places: OrderedDict[Source, _Place] = OrderedDict()
+        self._tuned: OrderedDict[Source, Generator] = OrderedDict()
         self._corrections = ganworks.Corrections()
         self._lock = threading.Lock()
 
@@ -237,6 +243,7 @@ class LocalEngine:
     ) -> Picture:
         generator = self._opened(source)
         place = self._place(source, generator)
+        generator = self._as_tuned(source, place, generator)
         ws = self._edited(place.ws, edits, generator)
         noise = place.noise if noise_mode == "const" else None
 
@@ -252,6 +259,7 @@ class LocalEngine:
     ) -> Picture:
         """The columns from `left` on, `width` of them, of the panorama that begins with the picture."""
         generator = self._opened(source)
+        generator = self._as_tuned(source, self._place(source, generator), generator)
         anchors = self._edited(self._anchors(source, generator, left + width), edits, generator)
         pictures = self._drawn(
             generator,
@@ -281,19 +289,25 @@ class LocalEngine:
         space: str,
         steps: int,
         class_index: int | None,
+        faithful: bool = False,
         on_step: OnStep,
         should_stop: ShouldStop,
     ) -> Found:
-        """Find `square` in the generator's space. Stopped early, it gives back what was found so far."""
+        """
+        Find `square` in the generator's space, and, for a faithful one, tune the generator there. Stopped early, it gives
+        back what was found so far.
+        """
         generator = self._library.generator(name)
+        target = generator.pad(ganworks.to_tensor(square, generator.resolution))
+        made, whole = 0, steps + (TUNING_STEPS if faithful else 0)
 
         def step(state: ganworks.ProjectionStep) -> None:
             preview = None if state.preview is None else ganworks.to_image(generator.crop(state.preview))
-            on_step(state.step, state.steps, state.loss, preview)
+            on_step(made + state.step, whole, state.loss, preview)
 
         found = ganworks.project(
             generator,
-            generator.pad(ganworks.to_tensor(square, generator.resolution)),
+            target,
             steps=steps,
             space=space,
             class_index=class_index,
@@ -303,10 +317,20 @@ class LocalEngine:
             should_stop=should_stop,
             preview_every_seconds=PREVIEW_EVERY_SECONDS,
         )
-        file = io.BytesIO()
-        found.save(file)
-        picture = ganworks.to_image(generator.crop(generator.synthesis(found.ws, noise=found.noise)))
-        return Found(file.getvalue(), found.loss, found.psnr, found.steps, found.stopped_early, picture)
+        if not faithful or found.stopped_early:
+            return _kept(found, generator, found.stopped_early)
+        made = steps
+        tuned = ganworks.tune(
+            generator,
+            target,
+            found,
+            steps=TUNING_STEPS,
+            on_step=step,
+            should_stop=should_stop,
+            preview_every_seconds=PREVIEW_EVERY_SECONDS,
+        )
+        found = replace(found, difference=tuned.difference, psnr=tuned.psnr)
+        return _kept(found, generator.tuned(tuned.difference), tuned.stopped_early, tuned.steps)
 
     def upscale(self, name: str, picture: Picture, *, on_tile: OnTile, should_stop: ShouldStop) -> Picture:
         return self._library.upscaler(name).upscale_image(picture, on_tile=on_tile, should_stop=should_stop)
@@ -356,6 +380,22 @@ class LocalEngine:
                 self._places.popitem(last=False)
         return place
 
+    def _as_tuned(self, source: Source, place: _Place, generator: Generator) -> Generator:
+        """The generator as it was tuned for a source, if it was; the last few are kept."""
+        if place.difference is None:
+            return generator
+        with self._lock:
+            tuned = self._tuned.get(source)
+            if tuned is not None:
+                self._tuned.move_to_end(source)
+                return tuned
+        tuned = generator.tuned(place.difference)
+        with self._lock:
+            self._tuned[source] = tuned
+            while len(self._tuned) > KEPT_TUNED:
+                self._tuned.popitem(last=False)
+        return tuned
+
     def _edited(self, ws: Tensor, edits: Sequence[Edit], generator: Generator) -> Tensor:
         name = generator.info.name
         bases: dict[str, Basis] = {
@@ -386,7 +426,15 @@ def _open_file(source: FileSource, generator: Generator) -> _Place:
     found: Any = ganworks.Projection.load(io.BytesIO(source.read()))
     if found.generator_sha256 != generator.sha256:
         raise GeneratorMissing("This picture was projected into another generator than the one that is here.")
-    return _Place(found.ws, found.noise)
+    return _Place(found.ws, found.noise, found.difference)
+
+
+def _kept(found: ganworks.Projection, generator: Generator, stopped: bool, tuning_steps: int = 0) -> Found:
+    """What was found, as bytes, with what `generator` draws there."""
+    file = io.BytesIO()
+    found.save(file)
+    picture = ganworks.to_image(generator.crop(generator.synthesis(found.ws, noise=found.noise)))
+    return Found(file.getvalue(), found.loss, found.psnr, found.steps, stopped, picture, tuning_steps)
 
 
 def read_upscaler(source: Path, target: Path, *, label: str, license: str) -> UpscalerReport:

@@ -25,6 +25,7 @@ DEFAULT_STEPS = 100
 MAX_NAME = 120
 MAX_PIXELS_SIDE = 100_000
 SPACES = ("w+", "w")
+GRADES = ("refined", "faithful")  # faithful: the generator is tuned for the picture too
 NOISE_MODES = ("const", "random", "none")
 DEFAULT_UPSCALER = "faithful-x4"
 MAX_SERIES_STEPS = 11
@@ -306,7 +307,7 @@ class RandomParams:
 class ProjectParams:
     """Find the square `crop` of an upload in the space "w+" or "w" of a generator, in `steps` steps.
 
-    `class_index`: near which class of the generator to look; None: among all.
+    `class_index`: near which class of the generator to look; None: among all. `grade`: one of `GRADES`.
     """
 
     generator: str
@@ -314,6 +315,7 @@ class ProjectParams:
     space: str
     steps: int
     class_index: int | None = None
+    grade: str = GRADES[0]
 
     @classmethod
     def from_data(cls, data: Data) -> Self:
@@ -328,7 +330,12 @@ class ProjectParams:
             space=choice(data, "space", SPACES, SPACES[0]),
             steps=whole(data, "steps", 1, MAX_STEPS, DEFAULT_STEPS),
             class_index=class_from(data),
+            grade=choice(data, "grade", GRADES, GRADES[0]),
         )
+
+    @property
+    def faithful(self) -> bool:
+        return self.grade == "faithful"
 
     def as_data(self) -> dict[str, Any]:
         return asdict(self)

@@ -10,7 +10,7 @@ from uuid import UUID
 from django.db.models.fields.files import FieldFile
 
 from gallery.models import Image, Projection, SavedImage
-from transforms.engine import FileSource, SeedSource, Source
+from transforms.engine import TUNING_STEPS, FileSource, SeedSource, Source
 from transforms.errors import NotReady
 from transforms.params import Look, ProjectParams
 from transforms.recipes import LatentSource, Recipe
@@ -20,9 +20,18 @@ KEY_VERSION = 1
 """To be raised when projection changes so much that old results should not stand for new ones."""
 
 
-def key_of(image: Image, generator_sha256: str, params: ProjectParams, steps: int | None = None) -> str:
-    """SHA-256 of all that determines a projection: two wishes with the same key have the same answer."""
-    what = {
+def key_of(
+    image: Image,
+    generator_sha256: str,
+    params: ProjectParams,
+    steps: int | None = None,
+    tuning_steps: int = TUNING_STEPS,
+) -> str:
+    """
+    SHA-256 of all that determines a projection: two wishes with the same key have the same answer. `steps` and
+    `tuning_steps`: those that were made, if fewer than what was wished.
+    """
+    what: dict[str, object] = {
         "version": KEY_VERSION,
         "picture": image.sha256,
         "generator": generator_sha256,
@@ -32,6 +41,8 @@ def key_of(image: Image, generator_sha256: str, params: ProjectParams, steps: in
     }
     if params.class_index is not None:
         what["class"] = params.class_index
+    if params.faithful:
+        what |= {"grade": params.grade, "tuning": tuning_steps}
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
 

@@ -158,6 +158,11 @@ class ProjectSerializer(serializers.Serializer[object]):
     class_index = serializers.IntegerField(
         min_value=0, max_value=8191, required=False, allow_null=True, help_text="Near which class to look."
     )
+    grade = serializers.ChoiceField(
+        choices=params.GRADES,
+        default=params.GRADES[0],
+        help_text="faithful: also tune the generator for this picture, which takes longer.",
+    )
     force = serializers.BooleanField(
         default=False, help_text="Project again even if an equal projection is kept."
     )

@@ -27,6 +27,7 @@ from transforms.params import (
     DEFAULT_STEPS,
     DEFAULT_TRUNCATION_PSI,
     DEFAULT_UPSCALER,
+    GRADES,
     SPACES,
     STILL,
     Crop,
@@ -96,6 +97,7 @@ def request_projection(
     space: str = SPACES[0],
     steps: int = DEFAULT_STEPS,
     class_index: int | None = None,
+    grade: str = GRADES[0],
     kept: uuid.UUID | None = None,
     force: bool = False,
     quota: bool = True,
@@ -111,6 +113,7 @@ def request_projection(
             "space": space,
             "steps": steps,
             "class_index": class_index,
+            "grade": grade,
         }
     )
     if image.source == Image.Source.RANDOM:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 from PIL import Image as Pillow
 from PIL.Image import Image as Picture
@@ -14,7 +15,7 @@ from transforms.context import JobContext, Outcome
 from transforms.engine import Found, engine
 from transforms.errors import JobFailed
 from transforms.models import Job
-from transforms.params import Crop, ProjectParams
+from transforms.params import GRADES, Crop, ProjectParams
 from transforms.pictures import encode_webp, pixels_of
 
 
@@ -35,6 +36,7 @@ def run(job: Job, context: JobContext) -> Outcome:
         space=params.space,
         steps=params.steps,
         class_index=params.class_index,
+        faithful=params.faithful,
         on_step=on_step,
         should_stop=context.should_stop,
     )
@@ -56,7 +58,11 @@ def _outcome(image: Image, params: ProjectParams, found: Found) -> Outcome:
     """What was stopped early is kept under the steps that were made: it does not stand for the whole."""
     info = engine().generator(params.generator)
     crop = params.crop.as_data() if params.crop else None
-    key = projections.key_of(image, info.sha256, params, found.steps if found.stopped_early else params.steps)
+    if found.stopped_early:
+        params = params if found.tuning_steps else replace(params, grade=GRADES[0])
+        key = projections.key_of(image, info.sha256, params, found.steps, found.tuning_steps)
+    else:
+        key = projections.key_of(image, info.sha256, params)
 
     def write() -> None:
         projection = store_projection(
@@ -67,6 +73,7 @@ def _outcome(image: Image, params: ProjectParams, found: Found) -> Outcome:
             generator=info.name,
             generator_sha256=info.sha256,
             space=params.space,
+            grade=params.grade,
             crop=crop,
             steps=found.steps,
             loss=found.loss,

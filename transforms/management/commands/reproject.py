@@ -12,7 +12,7 @@ from transforms.engine import engine
 from transforms.errors import TransformError
 from transforms.management.batch import BatchCommand
 from transforms.models import Job
-from transforms.params import DEFAULT_STEPS, SPACES, Crop, ProjectParams
+from transforms.params import DEFAULT_STEPS, GRADES, SPACES, Crop, ProjectParams
 
 
 class Command(BatchCommand):
@@ -27,6 +27,9 @@ class Command(BatchCommand):
         parser.add_argument("--into", help="project into this generator (default: the one of each picture)")
         parser.add_argument("--space", choices=SPACES, default=SPACES[0])
         parser.add_argument("--steps", type=int, default=DEFAULT_STEPS)
+        parser.add_argument(
+            "--grade", choices=GRADES, help="default: the one that each picture has, or refined"
+        )
         parser.add_argument("--force", action="store_true", help="project again what is projected already")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -45,6 +48,7 @@ class Command(BatchCommand):
                 "crop": crop,
                 "space": options["space"],
                 "steps": options["steps"],
+                "grade": options["grade"] or (image.projection.grade if image.projection else GRADES[0]),
             }
 
         def ask(image: Image) -> Job | None:
