@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,7 +38,7 @@ class Stage:
         self.starts.append(self._start())
         self.server.stop()
         self.starts.append(self._start())
-        self._wait_until_warm()
+        self.server.rest()
         self.member = Member(self.server.url)
         self.generator = self._first_generator()
         self._photos = 0
@@ -73,25 +72,9 @@ class Stage:
         self.server.start()
         return time.perf_counter() - begun
 
-    def _wait_until_warm(self) -> None:
-        """The engine is loaded in the background of a start; that is over when the process comes to rest."""
-        used, since = -1.0, time.monotonic()
-        while time.monotonic() - since < 60:
-            now = processor_seconds(self.server.pid)
-            if 0 <= now - used < 0.1:
-                return
-            used = now
-            time.sleep(1)
-
     def _first_generator(self) -> str:
         names = [str(info["name"]) for info in self.member.get("/api/v1/generators/").data]
         return next((name for name in names if name != LARGE_GENERATOR), LARGE_GENERATOR)
-
-
-def processor_seconds(pid: int) -> float:
-    """How long a process has computed so far, in all its threads."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def make_random_generator(folder: Path) -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -100,6 +101,16 @@ class SiteServer:
             self.kill()
             raise RuntimeError(f"The server did not start:\n{self.log}")
 
+    def rest(self, patience_seconds: float = 60) -> None:
+        """Wait until the engine, which a start loads in the background, is there: the process computes nothing more."""
+        used, since = -1.0, time.monotonic()
+        while time.monotonic() - since < patience_seconds:
+            now = processor_seconds(self.pid)
+            if 0 <= now - used < 0.1:
+                return
+            used = now
+            time.sleep(1)
+
     def _read(self, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None
         for line in process.stdout:
@@ -131,3 +142,9 @@ class SiteServer:
         if self._process is not None and self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait(STOP_SECONDS)
+
+
+def processor_seconds(pid: int) -> float:
+    """How long a process has computed so far, in all its threads."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
