@@ -70,6 +70,7 @@ def desktop(studio: Studio, picture: Path) -> None:
     studio.drag(3, 0.68)
     studio.drag(2, 0.42)
     studio.drag(7, 0.6)
+    studio.page.evaluate("scrollTo(0, 0)")
     shoot(studio, "editor")
     studio.draw_series()
     studio.page.locator("[data-series-strip]").scroll_into_view_if_needed()
