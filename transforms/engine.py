@@ -135,9 +135,16 @@ class Engine(Protocol):
         noise_mode: str = "const",
         move: Move = STILL,
         draft: bool = False,
+        viewer: str = "",
     ) -> Picture: ...
     def panorama(
-        self, source: Source, edits: Sequence[Edit], left: int, width: int, draft: bool = False
+        self,
+        source: Source,
+        edits: Sequence[Edit],
+        left: int,
+        width: int,
+        draft: bool = False,
+        viewer: str = "",
     ) -> Picture: ...
     def project(
         self,
@@ -240,6 +247,7 @@ class LocalEngine:
         noise_mode: str = "const",
         move: Move = STILL,
         draft: bool = False,
+        viewer: str = "",
     ) -> Picture:
         generator = self._opened(source)
         place = self._place(source, generator)
@@ -251,11 +259,17 @@ class LocalEngine:
             method = generator.draft if quick else generator.synthesis
             return method(ws, noise_mode, noise, NOISE_SEED, (move.x, move.y), move.degrees)
 
-        pictures = self._drawn(generator, (_identity(source), noise_mode), draw, draft)
+        pictures = self._drawn(generator, viewer and (viewer, _identity(source), noise_mode), draw, draft)
         return ganworks.to_image(generator.crop(pictures))
 
     def panorama(
-        self, source: Source, edits: Sequence[Edit], left: int, width: int, draft: bool = False
+        self,
+        source: Source,
+        edits: Sequence[Edit],
+        left: int,
+        width: int,
+        draft: bool = False,
+        viewer: str = "",
     ) -> Picture:
         """The columns from `left` on, `width` of them, of the panorama that begins with the picture."""
         generator = self._opened(source)
@@ -263,7 +277,7 @@ class LocalEngine:
         anchors = self._edited(self._anchors(source, generator, left + width), edits, generator)
         pictures = self._drawn(
             generator,
-            (_identity(source), left, width),
+            viewer and (viewer, _identity(source), left, width),
             lambda quick: generator.panorama(anchors, width, left, quick),
             draft,
         )
@@ -272,9 +286,12 @@ class LocalEngine:
     def _drawn(
         self, generator: Generator, place: Hashable, draw: Callable[[bool], Tensor], draft: bool
     ) -> Tensor:
-        """What `draw` draws, as a draft or exactly. Drafts learn from the last exact picture of the same place."""
+        """
+        What `draw` draws, as a draft or exactly. Drafts learn from the last exact picture of the same place, which names
+        its viewer: nobody's drafts show what another one has made of the same seed. Without a viewer nothing is kept.
+        """
         pictures = draw(draft)
-        if generator.draft_resolution == generator.resolution:
+        if not place or generator.draft_resolution == generator.resolution:
             return pictures
         if draft:
             return self._corrections.corrected(place, pictures)

@@ -10,10 +10,10 @@ import asyncio
 import struct
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import structlog
 
@@ -84,6 +84,8 @@ class Editor:
     c_dim: int
     tile_px: int
     """The width of a tile of the panorama; 0 if the generator draws none."""
+    viewer: str = field(default_factory=lambda: uuid4().hex)
+    """Whose drafts these are: one open editor's, and nobody else's."""
 
     @classmethod
     def open(cls, image: Image) -> Editor:
@@ -101,13 +103,13 @@ class Editor:
 
     def render(self, edits: tuple[Edit, ...], look: Look, *, exact: bool, draft: bool = False) -> bytes:
         """`exact`: every pixel as it was drawn. `draft`: maybe fewer pixels, for a picture that moves."""
-        picture = engine().render(self._source(look), edits, look.noise_mode, look.move, draft)
+        picture = engine().render(self._source(look), edits, look.noise_mode, look.move, draft, self.viewer)
         return encode_exact(picture) if exact else encode_live(picture)
 
     def tile(self, edits: tuple[Edit, ...], look: Look, number: int, *, exact: bool) -> bytes:
         """A tile of the panorama that begins with the picture; where it need not be exact, maybe of fewer pixels."""
         left = number * self.tile_px
-        picture = engine().panorama(self._source(look), edits, left, self.tile_px, draft=not exact)
+        picture = engine().panorama(self._source(look), edits, left, self.tile_px, not exact, self.viewer)
         return encode_exact(picture) if exact else encode_live(picture)
 
     def export(self, edits: tuple[Edit, ...], look: Look) -> bytes:

@@ -325,13 +325,14 @@ def test_a_draft_after_an_exact_picture_shows_what_the_picture_shows(alice: User
     assert isinstance(local, LocalEngine)
     local._library.generator(generator).draft_resolution = 16  # as if it were slow
 
-    def picture(*, draft: bool) -> Any:
+    def picture(*, draft: bool, viewer: str = "alice's editor") -> Any:
         if generator == "places":
-            return engine().panorama(source, (), 0, SIDE_PX, draft=draft)
-        return engine().render(source, (), draft=draft)
+            return engine().panorama(source, (), 0, SIDE_PX, draft=draft, viewer=viewer)
+        return engine().render(source, (), draft=draft, viewer=viewer)
 
     plain = pixels(picture(draft=True))
     exact = pixels(picture(draft=False).reduce(2))
     corrected = pixels(picture(draft=True))
     assert corrected.shape == (16, 16, 3)
     assert 4 * np.abs(corrected - exact).mean() < np.abs(plain - exact).mean()
+    assert np.array_equal(pixels(picture(draft=True, viewer="ben's editor")), plain)
