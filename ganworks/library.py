@@ -95,6 +95,11 @@ class _Cache:
     def used_bytes(self) -> int:
         return sum(entry.cost_bytes for entry in self._entries.values())
 
+    def loaded(self) -> list[tuple[object, ...]]:
+        """What is loaded, without what is being loaded."""
+        with self._lock:
+            return [key for key, entry in self._entries.items() if entry.ready.is_set() and not entry.error]
+
 
 class Library:
     """
@@ -119,6 +124,10 @@ class Library:
     def loaded_bytes(self) -> int:
         """What is kept loaded now."""
         return self._cache.used_bytes()
+
+    def resident(self) -> list[str]:
+        """The names of the generators that are loaded now, sorted."""
+        return sorted({Path(str(key[1])).parent.name for key in self._cache.loaded() if key[0] == "generator"})
 
     def names(self) -> list[str]:
         """The names of all generators."""

@@ -14,8 +14,8 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.db.utils import Error as DatabaseError
 
+from transforms import presence
 from transforms.engine import engine
-from transforms.sweeper import ALIVE_KEY
 
 
 @dataclass(frozen=True)
@@ -82,12 +82,13 @@ def shared_cache() -> str:
 def worker() -> str:
     """Some worker process, here or on another machine, has shown a sign of life."""
     try:
-        name = cache.get(ALIVE_KEY)
+        alive = presence.alive(presence.JOBS)
     except Exception as error:
         raise Unfit(f"No worker can be heard: the cache does not answer ({first_line(error)}).") from error
-    if name is None:
+    if not alive:
         raise Unfit("No worker runs: start `manage.py rundramatiq`, or look into the log for why it stopped.")
-    return f"A worker runs ({name})."
+    more = f" and {len(alive) - 1} more" if len(alive) > 1 else ""
+    return f"A worker runs ({alive[0].name}{more})."
 
 
 def weights() -> str:

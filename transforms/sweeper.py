@@ -6,25 +6,23 @@ A message may be lost (the broker restarted, a process was killed): the sweeper 
 from __future__ import annotations
 
 import os
-import socket
 import threading
 import time
+from contextlib import suppress
 
 import structlog
-from django.core.cache import cache
 from django.db import close_old_connections, connection
 
 from gallery import services as gallery
 from transforms import imports, lifecycle
+from transforms.engine import engine
 from transforms.models import Job, State
+from transforms.presence import HOST, JOBS, SignOfLife
 
 log = structlog.get_logger(__name__)
 
 SWEEP_EVERY_SECONDS = 5.0
 PURGE_EVERY_SECONDS = 60.0
-ALIVE_KEY = "worker-alive"
-ALIVE_SECONDS = 30
-HOST = socket.gethostname()
 
 _stop = threading.Event()
 _thread: threading.Thread | None = None
@@ -51,10 +49,11 @@ def stop() -> None:
 def _run() -> None:
     purged_at = time.monotonic()
     first = True
+    sign = SignOfLife(JOBS)
     while first or not _stop.wait(SWEEP_EVERY_SECONDS):
         close_old_connections()
         try:
-            cache.set(ALIVE_KEY, worker_name(), timeout=ALIVE_SECONDS)  # /readyz looks at it
+            sign.beat(engine().resident())  # /readyz, /metrics and `manage.py doctor` look at it
             sweep(starting=first)
             first = False
             if time.monotonic() - purged_at > PURGE_EVERY_SECONDS:
@@ -64,6 +63,8 @@ def _run() -> None:
         except Exception:
             log.exception("sweep_failed")
             first = False
+    with suppress(Exception):  # the cache forgets it soon anyway
+        sign.leave()
     connection.close()
 
 

@@ -5,20 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from django.core.cache import cache
 from django.test import Client
 from pytest_django import Settings
 
 from pixellift import health
 from transforms import engine
-from transforms.sweeper import ALIVE_KEY
+from transforms.presence import JOBS, PREVIEWS, SignOfLife
 
 pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
 def worker() -> None:
-    cache.set(ALIVE_KEY, "test/1")
+    SignOfLife(JOBS, "test", 1).beat()
 
 
 @pytest.fixture
@@ -56,6 +55,16 @@ def test_without_a_worker_it_is_not_ready(client: Client) -> None:
         "ok": False,
         "text": "No worker runs: start `manage.py rundramatiq`, or look into the log for why it stopped.",
     }
+
+
+def test_a_worker_that_draws_previews_does_no_jobs(client: Client) -> None:
+    SignOfLife(PREVIEWS, "test", 1).beat()
+    assert client.get("/readyz").json()["parts"]["worker"]["ok"] is False
+
+
+def test_several_workers_are_counted(client: Client, worker: None) -> None:
+    SignOfLife(JOBS, "test", 2).beat()
+    assert client.get("/readyz").json()["parts"]["worker"]["text"] == "A worker runs (test/1 and 1 more)."
 
 
 def test_it_is_alive_all_the_same(client: Client) -> None:
