@@ -127,7 +127,9 @@ class Library:
 
     def resident(self) -> list[str]:
         """The names of the generators that are loaded now, sorted."""
-        return sorted({Path(str(key[1])).parent.name for key in self._cache.loaded() if key[0] == "generator"})
+        return sorted(
+            {Path(str(key[1])).parent.name for key in self._cache.loaded() if key[0] == "generator"}
+        )
 
     def names(self) -> list[str]:
         """The names of all generators."""

@@ -60,6 +60,14 @@ def choice(name: str, default: str, allowed: Iterable[str]) -> str:
     return value
 
 
+def token(name: str) -> str:
+    """A secret that programs send in a header; none by default."""
+    value = text(name)
+    if value and not re.fullmatch(r"[!-~]{16,}", value):
+        raise BadSetting(f"{name} must have at least 16 characters, all of them plain ones without spaces.")
+    return value
+
+
 def device(name: str) -> str:
     """`auto`, `cpu`, `cuda` or `cuda:1`. Whether that device is there is found out when the engine is first used."""
     value = text(name, "auto")

@@ -11,7 +11,9 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from pixellift import health
+from pixellift.metrics import CONTENT_TYPE, exposition
 from transforms.importing_engine import catalogue
+from transforms.metrics import REFUSED, may_look
 
 ERROR_TEXTS = {
     400: "This request cannot be understood. Go back and try again.",
@@ -57,6 +59,16 @@ def readyz(request: HttpRequest) -> JsonResponse:
 
 
 @login_not_required
+@never_cache
+@require_safe
+def metrics(request: HttpRequest) -> HttpResponse:
+    """What Prometheus asks for: see `docs/operating.md`. For this machine, and for who has the token."""
+    if not may_look(str(request.META.get("REMOTE_ADDR", "")), request.headers):
+        return HttpResponse(REFUSED, status=403, content_type="text/plain; charset=utf-8")
+    return HttpResponse(exposition(), content_type=CONTENT_TYPE)
+
+
+@login_not_required
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     return _error(request, 400)
 
@@ -79,7 +91,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
 def _error(request: HttpRequest, status: int) -> HttpResponse:
     """JSON for programs, a page for people; plain text when even the page cannot be drawn."""
     text = ERROR_TEXTS[status]
-    number = structlog.contextvars.get_contextvars().get("request_id", "")
+    number = getattr(request, "request_id", "")
     if request.path.startswith("/api/"):
         return JsonResponse({"detail": text, "request_id": number}, status=status)
     context = {"status": status, "text": text, "request_id": number}

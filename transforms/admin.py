@@ -55,6 +55,7 @@ class JobAdmin(admin.ModelAdmin[Job]):
         "image",
         "saved_image",
         "checkpoint_import",
+        "request_id",
         "retry_of",
         "parameters",
         "outcome",

@@ -40,9 +40,11 @@ class WorkerLife(Middleware):
         stopping.clear()
 
     def after_process_boot(self, broker: Broker) -> None:
-        from transforms import sweeper
+        from transforms import metrics, sweeper
 
         sweeper.start()
+        if not isinstance(broker, EmbeddedBroker):  # an embedded worker is seen at /metrics of its server
+            metrics.serve()
 
     def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
         from transforms import sweeper

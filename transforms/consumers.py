@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from gallery.models import Image
+from transforms import metrics
 from transforms.errors import InvalidParams, NotReady, TransformError
 from transforms.events import group_of
 from transforms.models import Job
@@ -36,6 +37,12 @@ class MemberConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels 
     """A socket for somebody who is signed in. Accepts JSON objects, of a bounded length."""
 
     user: User
+    label = ""
+    """What /metrics calls sockets of this kind."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        with metrics.open_socket(self.label):
+            await super().__call__(scope, receive, send)
 
     async def connect(self) -> None:
         await self.accept()
@@ -72,6 +79,7 @@ class MemberConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels 
 class JobsConsumer(MemberConsumer):
     """All jobs of the member: a snapshot first, then each change. Says nothing to what it hears."""
 
+    label = "jobs"
     group = ""
 
     async def welcome(self) -> None:
@@ -103,6 +111,7 @@ def snapshot(user: User) -> list[dict[str, Any]]:
 class TransformConsumer(MemberConsumer):
     """The live preview of one picture. Frames are binary messages, see `transforms.previews.binary_frame`."""
 
+    label = "editor"
     editor: Editor | None = None
     lane: PreviewLane | None = None
 

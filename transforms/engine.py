@@ -6,6 +6,7 @@ torch is loaded when the first picture is drawn, never by listing what is instal
 from __future__ import annotations
 
 import io
+import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -43,6 +44,7 @@ __all__ = [
     "UpscalerInfo",
     "UpscalerReport",
     "engine",
+    "memory_of_gpus",
     "read_upscaler",
 ]
 
@@ -457,6 +459,21 @@ def _kept(found: ganworks.Projection, generator: Generator, stopped: bool, tunin
     found.save(file)
     picture = ganworks.to_image(generator.crop(generator.synthesis(found.ws, noise=found.noise)))
     return Found(file.getvalue(), found.loss, found.psnr, found.steps, stopped, picture, tuning_steps)
+
+
+def memory_of_gpus() -> dict[str, dict[str, int]]:
+    """Of each GPU that this process computes on: bytes `allocated`, `reserved` and `total`. Does not load torch."""
+    torch: Any = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available() or not torch.cuda.is_initialized():
+        return {}
+    return {
+        f"cuda:{number}": {
+            "allocated": torch.cuda.memory_allocated(number),
+            "reserved": torch.cuda.memory_reserved(number),
+            "total": torch.cuda.get_device_properties(number).total_memory,
+        }
+        for number in range(torch.cuda.device_count())
+    }
 
 
 def read_upscaler(source: Path, target: Path, *, label: str, license: str) -> UpscalerReport:

@@ -11,7 +11,7 @@ from django.db import transaction
 from django.db.models import Case, F, Q, Value, When
 
 from gallery.models import Image, ImageQuerySet, SavedImage, Status
-from transforms import slices
+from transforms import metrics, slices
 from transforms.events import publish_on_commit
 from transforms.models import CheckpointImport, ImportState, Job, JobQuerySet, Operation, State
 
@@ -29,6 +29,7 @@ def complete(held: JobQuerySet, job: Job, result: dict[str, object], write: Call
         if not wanted.finish(State.SUCCEEDED, progress=1.0, stage="", error="", result=result):
             return False
         write()
+        _count_on_commit(job, State.SUCCEEDED)
         publish_on_commit(job.pk)
     return True
 
@@ -39,6 +40,7 @@ def fail(jobs: JobQuerySet, job: Job, error: str) -> bool:
         if not jobs.finish(State.FAILED, stage="", error=error[:300]):
             return False
         _settle(job, State.FAILED)
+        _count_on_commit(job, State.FAILED)
         publish_on_commit(job.pk)
     return True
 
@@ -49,6 +51,7 @@ def cancel(jobs: JobQuerySet, job: Job) -> bool:
         if not jobs.finish(State.CANCELED, stage="", cancel_requested=True):
             return False
         _settle(job, State.CANCELED)
+        _count_on_commit(job, State.CANCELED)
         publish_on_commit(job.pk)
     return True
 
@@ -63,6 +66,10 @@ def release(held: JobQuerySet, job: Job, *, refund: bool = False, wait: timedelt
         _mark(job, Status.QUEUED)
         publish_on_commit(job.pk)
     return True
+
+
+def _count_on_commit(job: Job, state: State) -> None:
+    transaction.on_commit(partial(metrics.job_ended, job.operation, state.value), robust=True)
 
 
 def undrawn(job: Job) -> ImageQuerySet:

@@ -6,6 +6,7 @@ import uuid
 from datetime import timedelta
 from typing import Any
 
+import structlog
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
 from django.db import models
@@ -140,6 +141,11 @@ class CheckpointImport(models.Model):
     @property
     def is_installed(self) -> bool:
         return self.state == ImportState.INSTALLED
+
+
+def current_request_id() -> str:
+    """The number of the request that is being answered; empty in commands and workers."""
+    return str(structlog.contextvars.get_contextvars().get("request_id", ""))[:64]
 
 
 class JobQuerySet(models.QuerySet["Job"]):
@@ -291,6 +297,14 @@ class Job(models.Model):
     )
     error = models.CharField(max_length=300, blank=True)
     result: models.JSONField[Any, Any] = models.JSONField(default=dict, blank=True)
+    request_id = models.CharField(
+        max_length=64,
+        blank=True,
+        default=current_request_id,
+        db_default="",  # an older process may still add rows while sites are brought up to date one by one
+        editable=False,
+        help_text="The request that asked for it, as logs know it.",
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     started_at = models.DateTimeField(null=True, blank=True, editable=False)
     finished_at = models.DateTimeField(null=True, blank=True, editable=False)

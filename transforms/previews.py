@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -21,7 +22,7 @@ from accounts.models import User
 from gallery.files import encode_png
 from gallery.models import Image
 from gallery.png import embed_recipe
-from transforms import projections
+from transforms import metrics, projections
 from transforms.classes import class_labels
 from transforms.engine import EngineError, FileSource, SeedSource, Source, engine
 from transforms.errors import InvalidParams, TransformError
@@ -263,6 +264,8 @@ class PreviewLane:
 
     def offer(self, wish: Wish) -> None:
         """Draw this next, in place of what waits of the same kind."""
+        if wish.kind in self._waiting:
+            metrics.preview_dropped(wish.kind.name.lower())
         self._waiting[wish.kind] = wish
         if self._task is None:
             self._task = asyncio.create_task(self._run())
@@ -284,12 +287,15 @@ class PreviewLane:
         loop = asyncio.get_running_loop()
         frames = wish.draw()
         try:
+            began = time.perf_counter()
             while (frame := await loop.run_in_executor(_pool, next, frames, None)) is not None:
+                metrics.frame_drawn(wish.kind.name.lower(), time.perf_counter() - began)
                 await self._send(frame)
                 if wish.kind in self._waiting:
                     return  # a newer one of the same kind
                 while self._waiting and min(self._waiting) < wish.kind:
                     await self._serve(self._waiting.pop(min(self._waiting)))
+                began = time.perf_counter()
         except (TransformError, EngineError) as error:
             await self._refuse(wish, str(error))
         except asyncio.CancelledError:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import structlog
 from django.conf import settings
 from django.db import transaction
 from django.db.models import F
@@ -39,6 +40,8 @@ from transforms.params import (
     edits_as_data,
 )
 from transforms.recipes import Recipe, SeedSource
+
+log = structlog.get_logger(__name__)
 
 # A seed that nobody chose is short enough to be read, remembered and told to somebody.
 SURPRISE_SEEDS = 1_000_000
@@ -355,6 +358,7 @@ def _result_again(job: Job) -> dict[str, Any]:
 
 def enqueue(user: User, operation: Operation, *, title: str, params: dict[str, Any], **fields: Any) -> Job:
     job = Job.objects.create(user=user, operation=operation, title=title[:160], params=params, **fields)
+    log.info("job_queued", job_id=str(job.pk), operation=job.operation)
     publish_on_commit(job.pk)
     ring_on_commit()
     return job

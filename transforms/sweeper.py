@@ -14,15 +14,16 @@ import structlog
 from django.db import close_old_connections, connection
 
 from gallery import services as gallery
-from transforms import imports, lifecycle
+from transforms import imports, lifecycle, presence
 from transforms.engine import engine
 from transforms.models import Job, State
-from transforms.presence import HOST, JOBS, SignOfLife
+from transforms.presence import JOBS, SignOfLife
 
 log = structlog.get_logger(__name__)
 
 SWEEP_EVERY_SECONDS = 5.0
 PURGE_EVERY_SECONDS = 60.0
+HOST = presence.HOST
 
 _stop = threading.Event()
 _thread: threading.Thread | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,7 +17,7 @@ from django.conf import settings
 from django.db import connection
 
 from gallery.errors import GalleryError, PictureGone
-from transforms import lifecycle
+from transforms import lifecycle, metrics
 from transforms.actors import ring
 from transforms.broker import stopping
 from transforms.context import JobContext
@@ -55,8 +56,12 @@ def run_one(pk: uuid.UUID) -> bool:
         .get(pk=pk)
     )
     context = JobContext(pk, token)
-    with structlog.contextvars.bound_contextvars(job_id=str(pk), operation=job.operation), Heartbeat(context):
+    metrics.job_taken(job)
+    began = time.perf_counter()
+    known = {"job_id": str(pk), "operation": job.operation, "request_id": job.request_id}
+    with structlog.contextvars.bound_contextvars(**known), Heartbeat(context):
         _attempt(job, context)
+    metrics.job_run(job.operation, time.perf_counter() - began)
     return True
 
 

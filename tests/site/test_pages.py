@@ -17,6 +17,7 @@ PUBLIC = {
     "help",
     "healthz",
     "readyz",
+    "metrics",  # has a door of its own
     "schema",
     "api-docs",
     "accounts:login",
