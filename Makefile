@@ -11,13 +11,14 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Waiting threads of torch sleep instead of spinning: on a shared core that is ten times faster.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help run test lint bench models models-smoke screenshots clean
+.PHONY: help run test lint bench chaos models models-smoke screenshots clean
 
 help:
 	@echo "make run          serve PixelLift at http://127.0.0.1:8000 (HOST, PORT and DATA_DIR change that)"
 	@echo "make test         all checks and tests, with the browser's (needs PostgreSQL, Redis and Chromium)"
 	@echo "make lint         style, types, import contracts, templates"
 	@echo "make bench        measure how fast it is, and print a table"
+	@echo "make chaos        break its parts and overload it, at full size (an hour; PostgreSQL, Redis), and print a table"
 	@echo "make models       train the starters anew, into data/trained (hours; goes on where it was stopped)"
 	@echo "make models-smoke prove in two minutes that training works"
 	@echo "make screenshots  take the pictures of the documentation again"
@@ -34,6 +35,9 @@ lint: $(VENV)/installed-dev
 
 bench: $(VENV)/installed-dev
 	@exec $(BIN)/python -m bench
+
+chaos: $(VENV)/installed-dev
+	@CHAOS_SIZE=full exec tests/run chaos
 
 models: $(VENV)/installed
 	@exec tools/train_starters

@@ -345,12 +345,13 @@ SPECTACULAR_SETTINGS = {
 
 # Starter models come with the package; operators' own lie here, one folder each.
 MODELS_DIR = Path(env.text("MODELS_DIR", str(DATA_DIR / "models"))).resolve()
+ENGINE_CLASS = env.text("ENGINE_CLASS", "transforms.engine.LocalEngine")  # tests put one that sleeps there
 ENGINE_DEVICE = env.device("ENGINE_DEVICE")
 ENGINE_MEMORY_BYTES = env.whole("ENGINE_MEMORY_MEBIBYTES", 2048, minimum=64) * env.MEBIBYTE
 EMBEDDED_WORKER_THREADS = env.whole(
     "EMBEDDED_WORKER_THREADS", 0 if TESTING else 1
 )  # 0: no worker in this process
-JOB_LEASE_SECONDS = env.whole("JOB_LEASE_SECONDS", 30, minimum=2)
+JOB_LEASE_SECONDS = env.whole("JOB_LEASE_SECONDS", 10, minimum=2)
 JOB_ATTEMPTS = 3
 # In the one process of embedded mode jobs leave a core to the pages and previews, and yield to them (0: as torch decides).
 ENGINE_JOB_THREADS = env.whole("ENGINE_JOB_THREADS", 0 if REDIS_URL else max(1, (os.cpu_count() or 2) - 1))

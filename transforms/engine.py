@@ -14,9 +14,10 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from django.conf import settings
+from django.utils.module_loading import import_string
 
 import ganworks
 from ganworks.errors import GanworksError as EngineError
@@ -186,6 +187,17 @@ class LocalEngine:
         self._tuned: OrderedDict[Source, Generator] = OrderedDict()
         self._corrections = ganworks.Corrections()
         self._lock = threading.Lock()
+
+    @classmethod
+    def from_settings(cls) -> Self:
+        """Over the starters and the operator's own models."""
+        return cls(
+            ganworks.Library(
+                directories=[settings.MODELS_DIR],
+                device=settings.ENGINE_DEVICE,
+                memory_budget_bytes=settings.ENGINE_MEMORY_BYTES,
+            )
+        )
 
     def generators(self) -> list[GeneratorInfo]:
         return self._library.generators()
@@ -483,11 +495,6 @@ def read_upscaler(source: Path, target: Path, *, label: str, license: str) -> Up
 
 @cache
 def engine() -> Engine:
-    """The engine of this process, made when it is first asked for."""
-    return LocalEngine(
-        ganworks.Library(
-            directories=[settings.MODELS_DIR],
-            device=settings.ENGINE_DEVICE,
-            memory_budget_bytes=settings.ENGINE_MEMORY_BYTES,
-        )
-    )
+    """The engine of this process, made when it is first asked for: of the class that ENGINE_CLASS names."""
+    made: Engine = import_string(settings.ENGINE_CLASS).from_settings()
+    return made

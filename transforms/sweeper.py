@@ -21,7 +21,7 @@ from transforms.presence import JOBS, SignOfLife
 
 log = structlog.get_logger(__name__)
 
-SWEEP_EVERY_SECONDS = 5.0
+SWEEP_EVERY_SECONDS = 3.0
 PURGE_EVERY_SECONDS = 60.0
 HOST = presence.HOST
 

@@ -1,0 +1,36 @@
+"""Sizes of a run, and the table of what was asked and what was measured."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from bench.report import Row
+
+FULL = os.environ.get("CHAOS_SIZE", "small") == "full"
+ROWS: list[Row] = []
+
+
+@dataclass(frozen=True)
+class Size:
+    kills: int
+    members: int
+    jobs: int
+    sockets: int
+    queued: tuple[int, int]
+    milliseconds: int
+    """How long the sleeping engine takes for a job."""
+
+
+SIZE = (
+    Size(kills=50, members=50, jobs=2000, sockets=200, queued=(100, 10_000), milliseconds=300)
+    if FULL
+    else Size(kills=4, members=10, jobs=120, sockets=30, queued=(100, 1_000), milliseconds=100)
+)
+
+
+def bar(what: str, limit: str, measured: str, met: bool) -> None:
+    """A line of the table. At full size a bar that is missed fails the test."""
+    ROWS.append(Row(what, limit, measured, met))
+    if FULL:
+        assert met, f"{what}: {measured}, where {limit} is asked for."
