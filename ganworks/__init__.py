@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from ganworks.components import Basis, closed_form_factors, open_basis, principal_components
     from ganworks.devices import choose_device, inference_threads
     from ganworks.difference import Difference
+    from ganworks.directions import Direction, layer_ranges, read_directions
     from ganworks.drafts import Corrections
-    from ganworks.edits import Edit, apply_edits, layer_ranges
+    from ganworks.edits import Edit, apply_edits
     from ganworks.encoder import Encoder, encode, open_encoder
     from ganworks.errors import (
         BasisMismatch,
@@ -51,8 +52,9 @@ _HOMES = {
     "components": ("Basis", "closed_form_factors", "open_basis", "principal_components"),
     "devices": ("choose_device", "inference_threads"),
     "difference": ("Difference",),
+    "directions": ("Direction", "layer_ranges", "read_directions"),
     "drafts": ("Corrections",),
-    "edits": ("Edit", "apply_edits", "layer_ranges"),
+    "edits": ("Edit", "apply_edits"),
     "encoder": ("Encoder", "encode", "open_encoder"),
     "errors": (
         "BasisMismatch",
@@ -94,6 +96,7 @@ __all__ = [
     "Critic",
     "DeviceNotFound",
     "Difference",
+    "Direction",
     "Edit",
     "Encoder",
     "EncoderMismatch",
@@ -134,6 +137,7 @@ __all__ = [
     "open_upscaler",
     "principal_components",
     "project",
+    "read_directions",
     "to_image",
     "to_tensor",
     "tune",

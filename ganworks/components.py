@@ -21,14 +21,14 @@ import torch
 from torch import Tensor
 
 from ganworks import checkpoint
-from ganworks.errors import BasisMismatch, GanworksError, InvalidInput
+from ganworks.directions import check_header, check_owner
+from ganworks.errors import GanworksError, InvalidInput
 from ganworks.info import COMPONENTS_FILE, FACTORS_FILE
 
 if TYPE_CHECKING:
     from ganworks.generator import Generator
 
 BATCH = 4096
-MAX_COUNT = 8192
 PRINCIPAL, CLOSED_FORM = "principal", "closed-form"
 METHODS = (PRINCIPAL, CLOSED_FORM)
 
@@ -60,10 +60,7 @@ class Basis:
 
     def check_generator(self, sha256: str) -> None:
         """BasisMismatch if these are the components of another generator."""
-        if self.generator_sha256 != sha256:
-            raise BasisMismatch(
-                "These principal components belong to another generator. Compute them again for this one."
-            )
+        check_owner(self.generator_sha256, sha256)
 
     def save(self, target: checkpoint.Source) -> None:
         """Write components.safetensors."""
@@ -90,17 +87,7 @@ class Basis:
 def open_basis(source: checkpoint.Source) -> Basis:
     """Read components.safetensors; CheckpointError if it is damaged or something else."""
     header = checkpoint.read_header(source, "components")
-    shape = header.shapes.get("components", ())
-    if len(shape) != 2 or not 1 <= shape[0] <= shape[1] <= MAX_COUNT:
-        raise checkpoint.damaged(header.name, "its components do not form a table")
-    count, w_dim = shape
-    checkpoint.check_shapes(
-        header,
-        {"mean": (w_dim,), "components": (count, w_dim), "stdev": (count,), "variance_share": (count,)},
-    )
-    names = header.meta.get("names")
-    if not isinstance(names, list) or len(names) != count or not all(isinstance(name, str) for name in names):
-        raise checkpoint.damaged(header.name, "its header must give one name for each component")
+    _, _, names = check_header(header)
     method = header.text("method", PRINCIPAL)
     if method not in METHODS:
         raise checkpoint.damaged(header.name, "its header does not say how its components were found")

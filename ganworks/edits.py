@@ -53,12 +53,3 @@ def apply_edits(ws: Tensor, edits: Sequence[Edit]) -> Tensor:
             raise InvalidInput(f"The layers of an edit must lie between 0 and {ws.shape[1]}.")
         edited[:, start:end] += edit.strength * edit.basis.step(edit.component).to(ws)
     return edited
-
-
-def layer_ranges(num_ws: int) -> dict[str, tuple[int, int]]:
-    """
-    Names for ranges of rows, half-open: all; coarse (up to 8 px: pose and shape); middle (16 and 32 px:
-    features); fine (from 64 px: colour and texture). A small generator divides its rows in three instead.
-    """
-    first, second = (4, 8) if num_ws >= 10 else (max(1, num_ws // 3), max(2, 2 * num_ws // 3))
-    return {"all": (0, num_ws), "coarse": (0, first), "middle": (first, second), "fine": (second, num_ws)}

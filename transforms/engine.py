@@ -232,17 +232,12 @@ class LocalEngine:
         raise GeneratorMissing(f"There is no upscaler named “{name}” here. Choose another one.")
 
     def components(self, name: str, basis: str = "components") -> list[Component]:
-        """The sliders of a generator: its principal components, or its closed-form factors ("factors")."""
-        info = self.generator(name)
-        factors = basis == "factors"
-        if not (info.has_factors if factors else info.has_components):
-            return []
-        found = self._library.basis(name, factors)
-        shares = found.variance_share.tolist()
-        return [
-            Component(index, label, share)
-            for index, (label, share) in enumerate(zip(found.names, shares, strict=True))
-        ]
+        """
+        The sliders of a generator: its principal components, or its closed-form factors ("factors"). torch is not loaded
+        for this.
+        """
+        found = ganworks.read_directions(self.generator(name), factors=basis == "factors")
+        return [Component(index, item.name, item.share) for index, item in enumerate(found)]
 
     def direction_names(self, name: str, basis: str) -> list[str]:
         """What the sliders of a generator are called. torch is not loaded for this."""
