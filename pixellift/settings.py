@@ -357,6 +357,11 @@ JOB_ATTEMPTS = 3
 ENGINE_JOB_THREADS = env.whole("ENGINE_JOB_THREADS", 0 if REDIS_URL else max(1, (os.cpu_count() or 2) - 1))
 ENGINE_JOB_NICE = env.whole("ENGINE_JOB_NICE", 0 if REDIS_URL else 10)
 
+# Where live previews are drawn: in threads of the web process, or by preview workers (manage.py previewworker).
+PREVIEW_LANE = env.choice("PREVIEW_LANE", "workers" if REDIS_URL else "here", ("here", "workers"))
+if PREVIEW_LANE == "workers" and not REDIS_URL:
+    raise env.BadSetting("PREVIEW_LANE is 'workers', which needs a REDIS_URL to speak to them.")
+
 # --- Language, time, logs ------------------------------------------------------------------------------------------
 
 LANGUAGE_CODE = "en"

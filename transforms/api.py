@@ -24,7 +24,7 @@ from accounts.schema import INVALID, NOT_FOUND, REFUSED, SIGNED_OUT
 from gallery.models import Image, SavedImage
 from transforms import previews, services
 from transforms.engine import EngineError, engine
-from transforms.errors import GeneratorMissing, InvalidParams, TransformError
+from transforms.errors import GeneratorMissing, InvalidParams, PreviewsAway, TransformError
 from transforms.models import Job
 from transforms.params import Look, edits_from
 from transforms.representation import jobs_as_data, preview_response
@@ -261,17 +261,19 @@ class Busy(APIException):
     default_detail = "The previews are too busy at the moment. Ask again shortly."
 
 
+FORMATS = {
+    "png": previews.Format.PNG,
+    "webp": previews.Format.EXACT,
+    "jpeg": previews.Format.JPEG,
+}
+
+
 def _draw(editor: previews.Editor, wish: dict[str, Any]) -> bytes:
     look = editor.check_look(Look.from_data(wish))
     edits = editor.check(edits_from(wish["edits"]))
-    draw: dict[str, Callable[[], bytes]] = {
-        "png": lambda: editor.export(edits, look),
-        "webp": lambda: editor.render(edits, look, exact=True),
-        "jpeg": lambda: editor.render(edits, look, exact=False),
-    }
     try:
-        return previews.draw_now(draw[wish["format"]])
-    except TimeoutError as error:
+        return previews.draw_now(editor, previews.Drawing(edits, look, FORMATS[wish["format"]]))
+    except (TimeoutError, PreviewsAway) as error:
         raise Busy from error
     except EngineError as error:
         raise Refused(str(error)) from error

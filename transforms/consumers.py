@@ -6,8 +6,10 @@ failed: 4401 nobody is signed in, 4404 there is nothing here for this member.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import timedelta
+from functools import partial
 from typing import Any, NoReturn
 
 from channels.db import database_sync_to_async
@@ -20,7 +22,7 @@ from transforms import metrics
 from transforms.errors import InvalidParams, NotReady, TransformError
 from transforms.events import group_of
 from transforms.models import Job
-from transforms.previews import Editor, PreviewLane, open_editor, warm, wish_from
+from transforms.previews import Editor, PreviewLane, artist, open_editor, warm, wish_from
 from transforms.projections import needs_projection
 from transforms.representation import jobs_as_data
 
@@ -114,26 +116,30 @@ class TransformConsumer(MemberConsumer):
     label = "editor"
     editor: Editor | None = None
     lane: PreviewLane | None = None
+    warming: asyncio.Task[None] | None = None
 
     async def welcome(self) -> None:
-        self.lane = PreviewLane(self._send)
         try:
             hello = await database_sync_to_async(self._open)()
         except Image.DoesNotExist:
             await self.close(NOT_FOUND)
+            return
         except (NotReady, TransformError) as error:
-            await self.say({"type": "unavailable", "reason": str(error)})
-        else:
-            await self.say(hello)
+            hello = {"type": "unavailable", "reason": str(error)}
+        if self.editor is not None:
+            self.lane = PreviewLane(self._send, partial(artist().draw, self.editor))
+            self.warming = asyncio.create_task(warm(self.editor))
+        await self.say(hello)
 
     def _open(self) -> dict[str, Any]:
         pk = self.scope["url_route"]["kwargs"]["pk"]
         image = Image.objects.visible_to(self.user).get(pk=pk)
         if needs_projection(image):
             return {"type": "unavailable", "reason": NEEDS_PROJECTION}
-        self.editor = open_editor(self.user, pk)
-        warm(self.editor)
-        return self.editor.describe()
+        editor = open_editor(self.user, pk)
+        hello = editor.describe()
+        self.editor = editor
+        return hello
 
     async def hear(self, message: dict[str, Any]) -> None:
         if self.editor is None or self.lane is None:
@@ -148,6 +154,8 @@ class TransformConsumer(MemberConsumer):
     async def disconnect(self, code: int) -> None:
         if self.lane is not None:
             self.lane.close()
+        if self.warming is not None:
+            self.warming.cancel()
 
     async def _send(self, message: bytes | dict[str, Any]) -> None:
         if isinstance(message, bytes):

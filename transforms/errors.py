@@ -27,6 +27,10 @@ class GeneratorMissing(TransformError):
     """The generator (or upscaler) that is needed is not installed."""
 
 
+class PreviewsAway(TransformError):
+    """Nobody draws previews at the moment, or not soon enough. Asking again shortly helps."""
+
+
 class JobFailed(TransformError):
     """A job cannot succeed, for a reason that is known: trying it again would change nothing."""
 

@@ -37,7 +37,7 @@ def publish(pk: UUID) -> None:
     if job is None:
         return
     message = {"type": MESSAGE_TYPE, "job": job_as_data(job)}
-    sending = asyncio.run_coroutine_threadsafe(_send(group_of(job.user_id), message), _loop())
+    sending = asyncio.run_coroutine_threadsafe(_send(group_of(job.user_id), message), background_loop())
     sending.add_done_callback(_log_failure)
 
 
@@ -53,8 +53,8 @@ def _log_failure(sending: Future[None]) -> None:
 
 
 @cache
-def _loop() -> asyncio.AbstractEventLoop:
-    """One event loop for all that this process sends: one for each message would open a connection each."""
+def background_loop() -> asyncio.AbstractEventLoop:
+    """One event loop for all that threads of this process send: one for each message would open a connection each."""
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, name="events", daemon=True).start()
     return loop

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from functools import partial
+from dataclasses import asdict, dataclass
+from typing import Any
 from uuid import UUID
 
-from django.db.models.fields.files import FieldFile
+from django.core.files.storage import default_storage
 
 from gallery.models import Image, Projection, SavedImage
 from transforms.engine import TUNING_STEPS, FileSource, SeedSource, Source
@@ -16,8 +17,21 @@ from transforms.params import Look, ProjectParams
 from transforms.recipes import LatentSource, Recipe
 from transforms.recipes import SeedSource as SeedOfRecipe
 
+MAX_LATENT_BYTES = 64 * 1024 * 1024
 KEY_VERSION = 1
 """To be raised when projection changes so much that old results should not stand for new ones."""
+
+
+@dataclass(frozen=True)
+class StoredLatent:
+    """Reads the file of a latent, wherever media lies. Its name may travel to another process."""
+
+    name: str
+
+    def __call__(self) -> bytes:
+        with default_storage.open(self.name, "rb") as stream:
+            data: bytes = stream.read(MAX_LATENT_BYTES)
+        return data
 
 
 def key_of(
@@ -110,16 +124,31 @@ def source_of_recipe(recipe: Recipe, user_id: UUID) -> Source:
     ).first()
     if saved is None:
         raise NotReady("The projection that this picture starts from was deleted. Project the photo again.")
-    return FileSource(recipe.generator_sha256, f"saved:{saved.pk}", partial(_read, saved.latent_file))
+    return FileSource(recipe.generator_sha256, f"saved:{saved.pk}", StoredLatent(saved.latent_file.name or ""))
 
 
 def _file_source(projection: Projection) -> FileSource:
     version = f"{projection.steps}:{projection.loss}"  # a projection that was made anew has another latent
     key = f"projection:{projection.pk}:{version}"
-    return FileSource(projection.generator_sha256, key, partial(_read, projection.file))
+    return FileSource(projection.generator_sha256, key, StoredLatent(projection.file.name or ""))
 
 
-def _read(file: FieldFile) -> bytes:
-    with file.open("rb") as stream:
-        data: bytes = stream.read()
-    return data
+def source_as_data(source: Source) -> dict[str, Any]:
+    """A source as JSON, for another process that reaches the same models and files."""
+    if isinstance(source, SeedSource):
+        return {"kind": "seed", **asdict(source)}
+    if not isinstance(source.read, StoredLatent):
+        raise TypeError("Only a latent that is stored in a file can be told to another process.")
+    return {
+        "kind": "file",
+        "generator_sha256": source.generator_sha256,
+        "key": source.key,
+        "name": source.read.name,
+    }
+
+
+def source_from_data(data: dict[str, Any]) -> Source:
+    what = {name: value for name, value in data.items() if name != "kind"}
+    if data["kind"] == "seed":
+        return SeedSource(**what)
+    return FileSource(what["generator_sha256"], what["key"], StoredLatent(what["name"]))

@@ -139,8 +139,15 @@
         this.#fire("unavailable", message);
       } else if (message.type === "error") {
         if (this.#inFlight && (message.seq === this.#inFlight.seq || message.seq == null)) this.#landed();
+        if (message.retry_seconds) this.#askAgain(message.retry_seconds);
         this.#fire("refused", message);
       }
+    }
+
+    /** Nobody could draw it at the moment: the same once more, unless something newer is asked for first. */
+    #askAgain(seconds) {
+      clearTimeout(this.#restTimer);
+      this.#restTimer = setTimeout(() => this.settle(), seconds * 1000);
     }
 
     #see(buffer) {

@@ -222,7 +222,9 @@ def test_a_moved_picture_is_saved_as_it_was_seen(alice: User) -> None:
     source = SeedSource(image.generator_sha256, 5, None, image.truncation_psi)
     seen = engine().render(source, (), move=Move(0.25, -0.5, 30))
     assert open_image(saved).tobytes() == seen.tobytes()
-    png = previews.Editor.open(image).export((), Look(move=Move(0.25, -0.5, 30)))
+    png = previews.Editor.open(image).draw(
+        previews.Drawing(look=Look(move=Move(0.25, -0.5, 30)), format=previews.Format.PNG)
+    )
     assert Recipe.from_data(read_recipe(png)).move == Move(0.25, -0.5, 30)
 
 
