@@ -42,3 +42,16 @@ class AlreadyThere(UploadRefused):
 
 class PictureGone(GalleryError):
     """The row was deleted for good while somebody worked for it. Its files were not kept."""
+
+
+class StorageAway(GalleryError, OSError):
+    """Files cannot be read or written at the moment: the disk or the object store refuses. Trying again may help.
+
+    `errno` says which way, where that is known: ENOSPC when it is full.
+    """
+
+    status_code = 503
+
+    def __init__(self, message: str, number: int | None = None) -> None:
+        super().__init__(message)
+        self.errno = number

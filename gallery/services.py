@@ -13,6 +13,7 @@ files of the first. If the row was deleted for good meanwhile, `apply` deletes w
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -191,13 +192,16 @@ def create_upload(user: User, uploaded_file: UploadedFile[Any], name: str = "") 
     image = Image(
         user=user, source=Image.Source.UPLOAD, name=clean_name(name or uploaded_file.name or "", "Upload")
     )
-    stored = _prepare(image, encoded, pixels, image_path)
-    for attribute, value in stored.values.items():
-        setattr(image, attribute, value)
     try:
+        stored = _prepare(image, encoded, pixels, image_path)
+        for attribute, value in stored.values.items():
+            setattr(image, attribute, value)
         _insert(user, image)
     except BaseException:
-        files.delete_folder(image_path(image, "").rstrip("/"))
+        with contextlib.suppress(
+            OSError
+        ):  # what refuses to write may refuse to delete: `purge_orphans` finds it
+            files.delete_folder(image_path(image, "").rstrip("/"))
         raise
     return image
 

@@ -11,7 +11,7 @@ from django.http import HttpRequest
 
 from accounts.models import User
 from gallery import services
-from gallery.errors import AlreadyThere, UploadRefused
+from gallery.errors import AlreadyThere, StorageAway, UploadRefused
 from gallery.models import Image
 from gallery.uploadhandler import files_too_large
 from gallery.uploads import too_many_bytes
@@ -40,10 +40,10 @@ def _accept(user: User, upload: UploadedFile[Any]) -> Outcome:
     name = upload.name or "This file"
     try:
         return Outcome(name, services.create_upload(user, upload))
-    except UploadRefused as error:
+    except (UploadRefused, StorageAway) as error:
         return _refused(name, error)
 
 
-def _refused(name: str, error: UploadRefused) -> Outcome:
+def _refused(name: str, error: UploadRefused | StorageAway) -> Outcome:
     known = error.image if isinstance(error, AlreadyThere) else None
     return Outcome(name, refusal=str(error), status=error.status_code, known=known)

@@ -109,6 +109,36 @@ def _in_a_url(address: str) -> str:
     return f"[{address}]" if ":" in address else address
 
 
+def signed_media_origin() -> list[str]:
+    """Where browsers are sent for pictures when MEDIA_DELIVERY is `signed`: pages must be allowed to show them."""
+    bucket = text("MEDIA_S3_BUCKET")
+    if text("MEDIA_DELIVERY") != "signed" or not bucket:
+        return []
+    endpoint = text("MEDIA_S3_ENDPOINT")
+    if endpoint:
+        parts = urlsplit(endpoint)
+        return [f"{parts.scheme}://{parts.netloc}"]
+    region = text("MEDIA_S3_REGION")
+    return [
+        f"https://{bucket}.s3.amazonaws.com",
+        *([f"https://{bucket}.s3.{region}.amazonaws.com"] if region else []),
+    ]
+
+
+def redis(name: str) -> str:
+    """A Redis address, with time limits for whatever speaks to it: a Redis that is away or hangs must hold nobody."""
+    url = text(name)
+    if not url:
+        return ""
+    if not url.startswith(("redis://", "rediss://", "unix://")):
+        raise BadSetting(
+            f"{name} must begin with redis://, rediss:// or unix://: for example redis://localhost:6379/0."
+        )
+    limits = {"socket_connect_timeout": 3, "socket_timeout": 5, "health_check_interval": 30}
+    more = [f"{option}={value}" for option, value in limits.items() if f"{option}=" not in url]
+    return "&".join([f"{url}{'&' if '?' in url else '?'}{more[0]}", *more[1:]]) if more else url
+
+
 def secret_key(folder: Path) -> str:
     """SECRET_KEY from the environment, or from `folder`, where it is made once and kept readable by its owner only."""
     given = text("SECRET_KEY")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from django.conf import settings
@@ -31,8 +31,10 @@ class Unfit(Exception):
     """A part cannot be used. The message says what to mend."""
 
 
-def readiness() -> list[Part]:
-    return [_ask(name, probe) for name, probe in PROBES.items()]
+def readiness(only: Collection[str] | None = None) -> list[Part]:
+    """All parts that these settings need, or those of them that `only` names."""
+    probes = {**PROBES, "previews": previews} if settings.PREVIEW_LANE == "workers" else PROBES
+    return [_ask(name, probe) for name, probe in probes.items() if only is None or name in only]
 
 
 def _ask(name: str, probe: Callable[[], str]) -> Part:
@@ -91,6 +93,19 @@ def worker() -> str:
     return f"A worker runs ({alive[0].name}{more})."
 
 
+def previews() -> str:
+    """Some preview worker has shown a sign of life."""
+    try:
+        alive = presence.alive(presence.PREVIEWS)
+    except Exception as error:
+        raise Unfit(
+            f"No preview worker can be heard: the cache does not answer ({first_line(error)})."
+        ) from error
+    if not alive:
+        raise Unfit("No preview worker runs: start `manage.py previewworker`.")
+    return f"A preview worker runs ({alive[0].name})."
+
+
 def weights() -> str:
     """Looks at the headers of the weights' files; no network is loaded."""
     generators, upscalers = engine().generators(), engine().upscalers()
@@ -108,6 +123,7 @@ def first_line(error: BaseException) -> str:
     return lines[0].strip().rstrip(".") if lines else type(error).__name__
 
 
+OF_WEB = ("database", "storage", "cache")
 PROBES: dict[str, Callable[[], str]] = {
     "database": database,
     "storage": storage,

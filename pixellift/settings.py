@@ -49,7 +49,7 @@ CONTENT_SECURITY_POLICY = {
         "default-src": ["'none'"],
         "script-src": ["'self'"],
         "style-src": ["'self'"],
-        "img-src": ["'self'", "blob:", "data:"],
+        "img-src": ["'self'", "blob:", "data:", *env.signed_media_origin()],
         "connect-src": ["'self'"],
         "font-src": ["'self'"],
         "manifest-src": ["'self'"],
@@ -145,11 +145,23 @@ def _database() -> dict[str, Any]:
         )
     if url.startswith("sqlite"):
         return _sqlite(config["NAME"])
-    # Under ASGI a pool, not persistent connections, bounds what the threads hold.
+    # Under ASGI a pool, not persistent connections, bounds what the threads hold. Each connection is looked at before it
+    # is handed out, and nobody waits for long: a database that was away is found again by the next request.
     config["CONN_MAX_AGE"] = 0
-    config.setdefault("OPTIONS", {})["pool"] = {
-        "min_size": 0,
-        "max_size": env.whole("DATABASE_POOL_SIZE", 10, minimum=1),
+    config["CONN_HEALTH_CHECKS"] = True
+    config["OPTIONS"] = {
+        "connect_timeout": 4,
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 10_000,  # milliseconds
+        **config.get("OPTIONS", {}),
+        "pool": {
+            "min_size": 0,
+            "max_size": env.whole("DATABASE_POOL_SIZE", 10, minimum=1),
+            "timeout": 5.0,
+            "reconnect_timeout": 4.0,
+        },
     }
     return config
 
@@ -169,11 +181,7 @@ def _sqlite(name: str | Path) -> dict[str, Any]:
 DATABASES = {"default": _database()}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-REDIS_URL = env.text("REDIS_URL")
-if REDIS_URL and not REDIS_URL.startswith(("redis://", "rediss://", "unix://")):
-    raise env.BadSetting(
-        "REDIS_URL must begin with redis://, rediss:// or unix://: for example redis://localhost:6379/0."
-    )
+REDIS_URL = env.redis("REDIS_URL")
 
 # The tests send no message by themselves: they run an actor, or start a worker, when that is what they are about.
 DRAMATIQ_BROKER = {
@@ -212,20 +220,47 @@ STATIC_URL = "/static/"
 STATIC_ROOT = DATA_DIR / "static"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 MEDIA_S3_BUCKET = env.text("MEDIA_S3_BUCKET")
+MEDIA_S3_ENDPOINT = env.text("MEDIA_S3_ENDPOINT")
+# How a browser gets a file, once the view has looked who asks: from the view itself, from the bucket by a signed address
+# that holds for minutes, or from nginx, which the view tells where the file is.
+MEDIA_DELIVERY = env.choice("MEDIA_DELIVERY", "proxied", ("proxied", "signed", "accel"))
+if MEDIA_DELIVERY == "signed" and not MEDIA_S3_BUCKET:
+    raise env.BadSetting("MEDIA_DELIVERY is 'signed', which needs a bucket: set MEDIA_S3_BUCKET.")
+MEDIA_SIGNED_SECONDS = 300
+
+
+def _bucket() -> dict[str, Any]:
+    from botocore.config import Config
+
+    own = bool(
+        MEDIA_S3_ENDPOINT
+    )  # MinIO, Ceph and others: the bucket in the path, and no checksums that they may not know
+    checksums = "when_required" if own else "when_supported"
+    return {
+        "bucket_name": MEDIA_S3_BUCKET,
+        "endpoint_url": MEDIA_S3_ENDPOINT or None,
+        "region_name": env.text("MEDIA_S3_REGION") or None,
+        "default_acl": None,
+        "querystring_auth": True,
+        "querystring_expire": MEDIA_SIGNED_SECONDS,
+        "file_overwrite": True,
+        "use_threads": False,
+        "max_memory_size": 8 * env.MEBIBYTE,
+        "client_config": Config(
+            connect_timeout=4,
+            read_timeout=6,
+            retries={"mode": "standard", "total_max_attempts": 2},
+            signature_version="s3v4",
+            s3={"addressing_style": "path" if own else "auto"},
+            request_checksum_calculation=checksums,
+            response_checksum_validation=checksums,
+        ),
+    }
+
+
 STORAGES: dict[str, dict[str, Any]] = {
     "default": (
-        {
-            "BACKEND": "storages.backends.s3.S3Storage",
-            "OPTIONS": {
-                "bucket_name": MEDIA_S3_BUCKET,
-                "endpoint_url": env.text("MEDIA_S3_ENDPOINT") or None,
-                "region_name": env.text("MEDIA_S3_REGION") or None,
-                "default_acl": None,
-                "querystring_auth": True,
-                "querystring_expire": 300,
-                "file_overwrite": True,
-            },
-        }
+        {"BACKEND": "gallery.bucket.BucketStorage", "OPTIONS": _bucket()}
         if MEDIA_S3_BUCKET
         else {"BACKEND": "gallery.storage.OverwritingStorage", "OPTIONS": {"location": str(MEDIA_ROOT)}}
     ),

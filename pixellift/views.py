@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import structlog
 from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -12,6 +14,7 @@ from django.views.decorators.http import require_safe
 
 from pixellift import health
 from pixellift.metrics import CONTENT_TYPE, exposition
+from pixellift.outages import RETRY_AFTER_SECONDS, outage
 from transforms.importing_engine import catalogue
 from transforms.metrics import REFUSED, may_look
 
@@ -51,8 +54,12 @@ def healthz(request: HttpRequest) -> HttpResponse:
 @never_cache
 @require_safe
 def readyz(request: HttpRequest) -> JsonResponse:
-    """Whether work can be done: one sentence for each part, and 503 when a part is missing."""
-    results = health.readiness()
+    """Whether work can be done: one sentence for each part, and 503 when a part is missing.
+
+    `?of=web` asks only for what this process needs to answer requests: for a load balancer, which must not take every
+    web process out because a worker is away.
+    """
+    results = health.readiness(only=health.OF_WEB if request.GET.get("of") == "web" else None)
     ready = all(result.ok for result in results)
     parts = {result.name: {"ok": result.ok, "text": result.text} for result in results}
     return JsonResponse({"ready": ready, "parts": parts}, status=200 if ready else 503)
@@ -85,19 +92,28 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 @login_not_required
 def server_error(request: HttpRequest) -> HttpResponse:
-    return _error(request, 500)
+    """Our mistake (500), or a service that is away (503, and when to come back)."""
+    away = outage(sys.exc_info()[1])
+    if away is None:
+        return _error(request, 500)
+    response = _error(request, 503, away)
+    response["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return response
 
 
-def _error(request: HttpRequest, status: int) -> HttpResponse:
+def _error(request: HttpRequest, status: int, text: str = "") -> HttpResponse:
     """JSON for programs, a page for people; plain text when even the page cannot be drawn."""
-    text = ERROR_TEXTS[status]
+    text = text or ERROR_TEXTS[status]
     number = getattr(request, "request_id", "")
     if request.path.startswith("/api/"):
         return JsonResponse({"detail": text, "request_id": number}, status=status)
     context = {"status": status, "text": text, "request_id": number}
     try:
-        # A 500 is drawn without the request: whatever broke may be what its context processors would ask for.
-        page = render_to_string(f"errors/{status}.html", context, request if status != 500 else None)
+        # These are drawn without the request: whatever broke may be what its context processors would ask for.
+        broken = status >= 500
+        page = render_to_string(
+            f"errors/{500 if broken else status}.html", context, None if broken else request
+        )
     except Exception:
         structlog.get_logger(__name__).exception("error page failed", status=status)
         return HttpResponse(f"{text} {number}\n", status=status, content_type="text/plain")

@@ -10,28 +10,27 @@ import asyncio
 import time
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
 from asgiref.sync import sync_to_async
-from django.core.cache import cache
 
 from transforms import preview_messages as messages
 from transforms.drawing import Drawing, Editor, reopened
-from transforms.engine import EngineError
+from transforms.engine import EngineError, engine
 from transforms.errors import TransformError
+from transforms.presence import PREVIEWS, SignOfLife
 from transforms.preview_messages import PATIENCE_SECONDS, Message
 
 log = structlog.get_logger(__name__)
 
-ALIVE_KEY = "preview-worker-alive"
-ALIVE_SECONDS = 30
 THREADS = 2
 """While one picture is encoded, the next is drawn."""
 MAX_WAITING = 200
 FINISH_SECONDS = 15.0
-NEWS_KEPT = 10  # beats between two signs of life for /readyz
+SIGN_EVERY_BEATS = 3  # signs of life go to the cache, for /readyz and /metrics
 WENT_WRONG = (
     "Something went wrong while the preview was drawn. Move the slider once more, or reload the page."
 )
@@ -72,6 +71,7 @@ class PreviewWorker:
         self._work_came = asyncio.Event()
         self._stopping = asyncio.Event()
         self._is_away = False
+        self._sign = SignOfLife(PREVIEWS)
         self.channel = ""
 
     def stop(self) -> None:
@@ -96,6 +96,8 @@ class PreviewWorker:
 
     async def _leave(self) -> None:
         await self._tell_all(leaving=True)
+        with suppress(Exception):  # the cache forgets it soon anyway
+            await sync_to_async(self._sign.leave)()
         for request in self._waiting.values():
             await self._answer(request, messages.moved(request.ticket))
         self._waiting.clear()
@@ -180,8 +182,8 @@ class PreviewWorker:
         count = 0
         while not self._stopping.is_set():
             await self._tell_all()
-            if count % NEWS_KEPT == 0:
-                await self._sign_of_life()
+            if count % SIGN_EVERY_BEATS == 0:
+                await self._show_life()
             count += 1
             await asyncio.sleep(messages.BEAT_SECONDS)
 
@@ -208,9 +210,9 @@ class PreviewWorker:
                 log.info("channel_layer_back")
             self._is_away = False
 
-    async def _sign_of_life(self) -> None:
+    async def _show_life(self) -> None:
         try:
-            await sync_to_async(cache.set)(ALIVE_KEY, self.channel, timeout=ALIVE_SECONDS)
+            await sync_to_async(self._sign.beat)(engine().resident())
         except Exception as error:
             log.debug("cache_away", error=repr(error))
 

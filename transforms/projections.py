@@ -124,7 +124,9 @@ def source_of_recipe(recipe: Recipe, user_id: UUID) -> Source:
     ).first()
     if saved is None:
         raise NotReady("The projection that this picture starts from was deleted. Project the photo again.")
-    return FileSource(recipe.generator_sha256, f"saved:{saved.pk}", StoredLatent(saved.latent_file.name or ""))
+    return FileSource(
+        recipe.generator_sha256, f"saved:{saved.pk}", StoredLatent(saved.latent_file.name or "")
+    )
 
 
 def _file_source(projection: Projection) -> FileSource:

@@ -186,6 +186,7 @@
     403: "That was refused. Reload the page and try again.",
     404: "That is no longer there. Reload the page to see what is.",
     413: "That is too large to send.",
+    503: "A part of the site cannot be reached at the moment. Nothing of yours is lost: try again in a few seconds.",
     429: "That was too much at once. Wait a moment and try again.",
   };
   PixelLift.failure = (status) => FAILURES[status] || "Something went wrong on the server. Try again in a moment.";

@@ -12,6 +12,7 @@ from channels.layers import get_channel_layer
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from transforms import metrics
 from transforms.engine import engine
 from transforms.preview_worker import PreviewWorker
 
@@ -24,6 +25,7 @@ class Command(BaseCommand):
             raise CommandError(
                 "Previews are drawn by the web process itself here: set REDIS_URL (and leave PREVIEW_LANE alone)."
             )
+        metrics.serve()
         engine().warm()
         asyncio.run(self._run())
         self.stdout.write("The preview worker has stopped.")
