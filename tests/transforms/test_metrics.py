@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import Iterator
 
 import pytest
 from channels.testing import WebsocketCommunicator
@@ -14,7 +12,7 @@ from pixellift.asgi import application
 from tests.transforms.conftest import GENERATOR, Run
 from transforms import metrics, services
 from transforms.models import State
-from transforms.previews import Kind, PreviewLane, Wish
+from transforms.previews import Drawing, Kind, PreviewLane, Wish
 
 
 def shown(name: str, **labels: str) -> float:
@@ -50,22 +48,22 @@ def test_a_done_job_is_counted_as_succeeded(alice: User, run: Run) -> None:
 async def test_drawn_and_dropped_previews_are_counted() -> None:
     drawn, dropped = "pixellift_preview_frame_seconds_count", "pixellift_preview_dropped_total"
     before = shown(drawn, kind="frame"), shown(dropped, kind="frame")
-    started, go_on, arrived = threading.Event(), threading.Event(), asyncio.Event()
+    started, go_on, arrived = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
-    def first() -> Iterator[bytes]:
+    async def draw(drawing: Drawing) -> bytes:
         started.set()
-        go_on.wait(30)
-        yield b"first"
+        await go_on.wait()
+        return b"picture"
 
-    async def send(message: object) -> None:
-        if message == b"last":
+    async def send(message: bytes | dict[str, object]) -> None:
+        if message[1:5] == (3).to_bytes(4):
             arrived.set()
 
-    lane = PreviewLane(send)
-    lane.offer(Wish(Kind.FRAME, 1, first))
-    await asyncio.to_thread(started.wait, 30)
-    lane.offer(Wish(Kind.FRAME, 2, lambda: iter([b"never drawn"])))
-    lane.offer(Wish(Kind.FRAME, 3, lambda: iter([b"last"])))
+    lane = PreviewLane(send, draw)
+    lane.offer(Wish(Kind.FRAME, 1, ((0, Drawing()),)))
+    await asyncio.wait_for(started.wait(), 30)
+    for seq in (2, 3):
+        lane.offer(Wish(Kind.FRAME, seq, ((0, Drawing()),)))
     go_on.set()
     await asyncio.wait_for(arrived.wait(), 30)
     assert (shown(drawn, kind="frame"), shown(dropped, kind="frame")) == (before[0] + 2, before[1] + 1)
