@@ -1,5 +1,6 @@
 """Which device to compute on, with how many threads, and plain words when memory runs out."""
 
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -66,6 +67,13 @@ def inference_threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def free_memory() -> None:
+    """Give memory that nothing uses any more back, to the machine and to its GPU."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 @contextmanager

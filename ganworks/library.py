@@ -92,6 +92,12 @@ class _Cache:
             if key != keep and self._entries[key].ready.is_set():
                 del self._entries[key]
 
+    def clear(self) -> None:
+        """Forget all that is not just being loaded."""
+        with self._lock:
+            for key in [key for key, entry in self._entries.items() if entry.ready.is_set()]:
+                del self._entries[key]
+
     def used_bytes(self) -> int:
         return sum(entry.cost_bytes for entry in self._entries.values())
 
@@ -130,6 +136,13 @@ class Library:
         return sorted(
             {Path(str(key[1])).parent.name for key in self._cache.loaded() if key[0] == "generator"}
         )
+
+    def unload(self) -> None:
+        """Forget all networks and directions, and give their memory back to the device."""
+        from ganworks.devices import free_memory
+
+        self._cache.clear()
+        free_memory()
 
     def names(self) -> list[str]:
         """The names of all generators."""

@@ -388,6 +388,10 @@ EMBEDDED_WORKER_THREADS = env.whole(
 )  # 0: no worker in this process
 JOB_LEASE_SECONDS = env.whole("JOB_LEASE_SECONDS", 10, minimum=2)
 JOB_ATTEMPTS = 3
+# Which generators this worker serves (empty: all), and how long others wait for a worker that has theirs.
+WORKER_GENERATORS = env.words("WORKER_GENERATORS")
+ROUTING_PATIENCE_SECONDS = env.whole("ROUTING_PATIENCE_SECONDS", 30)
+BATCH_PATIENCE_SECONDS = env.whole("BATCH_PATIENCE_SECONDS", 600)
 # In the one process of embedded mode jobs leave a core to the pages and previews, and yield to them (0: as torch decides).
 ENGINE_JOB_THREADS = env.whole("ENGINE_JOB_THREADS", 0 if REDIS_URL else max(1, (os.cpu_count() or 2) - 1))
 ENGINE_JOB_NICE = env.whole("ENGINE_JOB_NICE", 0 if REDIS_URL else 10)

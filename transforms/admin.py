@@ -22,6 +22,21 @@ if admin.site.is_registered(Task):
     admin.site.unregister(Task)
 
 
+class QuarantineFilter(admin.SimpleListFilter):
+    """Jobs that killed their worker each time. Whoever tries one again here takes it out."""
+
+    title = "quarantine"
+    parameter_name = "quarantine"
+
+    def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin[Job]) -> list[tuple[str, str]]:
+        return [("yes", "In quarantine"), ("no", "Not in quarantine")]
+
+    def queryset(self, request: HttpRequest, jobs: QuerySet[Job]) -> QuerySet[Job]:
+        if self.value() not in ("yes", "no"):
+            return jobs
+        return jobs.filter(quarantined_at__isnull=self.value() == "no")
+
+
 @admin.register(Job)
 class JobAdmin(admin.ModelAdmin[Job]):
     list_display = [
@@ -31,11 +46,12 @@ class JobAdmin(admin.ModelAdmin[Job]):
         "user",
         "percent",
         "attempt",
+        "quarantined",
         "created_at",
         "finished_at",
         "error",
     ]
-    list_filter = ["state", "operation", "created_at"]
+    list_filter = ["state", QuarantineFilter, "operation", "priority", "created_at"]
     search_fields = ["=id", "user__user_name", "user__email"]
     list_select_related = ["user"]
     date_hierarchy = "created_at"
@@ -51,7 +67,13 @@ class JobAdmin(admin.ModelAdmin[Job]):
         "percent",
         "stage",
         "attempt",
+        "kills",
+        "quarantined_at",
         "error",
+        "priority",
+        "turn",
+        "generator",
+        "deadline",
         "image",
         "saved_image",
         "checkpoint_import",
@@ -81,6 +103,10 @@ class JobAdmin(admin.ModelAdmin[Job]):
     def has_delete_permission(self, request: HttpRequest, obj: Job | None = None) -> bool:
         return False
 
+    @admin.display(description="quarantined", boolean=True)
+    def quarantined(self, job: Job) -> bool:
+        return job.is_quarantined
+
     @admin.display(description="progress")
     def percent(self, job: Job) -> str:
         return f"{job.progress:.0%}"
@@ -102,7 +128,7 @@ class JobAdmin(admin.ModelAdmin[Job]):
     def retry_jobs(self, request: HttpRequest, jobs: QuerySet[Job]) -> None:
         for job in jobs.select_related("user"):
             try:
-                services.retry(job.user, job)
+                services.retry(job.user, job, quarantined=True)
             except TransformError as error:
                 self.message_user(request, f"{job.title}: {error}", messages.WARNING)
             else:

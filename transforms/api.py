@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_view
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_view
 from rest_framework import mixins, status, viewsets
 from rest_framework.decorators import action
 from rest_framework.exceptions import APIException, NotFound, ValidationError
@@ -22,7 +22,7 @@ from rest_framework.serializers import Serializer
 from accounts.models import User
 from accounts.schema import INVALID, NOT_FOUND, REFUSED, SIGNED_OUT
 from gallery.models import Image, SavedImage
-from transforms import previews, services
+from transforms import previews, services, wishes
 from transforms.engine import EngineError, engine
 from transforms.errors import GeneratorMissing, InvalidParams, PreviewsAway, TransformError
 from transforms.models import Job
@@ -41,6 +41,13 @@ from transforms.serializers import (
 )
 
 Result = TypeVar("Result")
+ONCE = OpenApiParameter(
+    "Idempotency-Key",
+    OpenApiTypes.STR,
+    OpenApiParameter.HEADER,
+    description="Anything of your own, new for each wish. Sent again with the same key, within a day, the wish is not "
+    "carried out again: the first answer's job is the answer. With other contents it is refused (409).",
+)
 ACCEPTED = {202: JobSerializer, 400: INVALID, 401: SIGNED_OUT, 404: NOT_FOUND, 409: REFUSED}
 
 
@@ -72,6 +79,20 @@ def given(serializer: type[Serializer[Any]], request: Request) -> dict[str, Any]
     checked = serializer(data=request.data)
     checked.is_valid(raise_exception=True)
     return dict(checked.validated_data)
+
+
+def ask_once(request: Request, service: Callable[..., Result], *args: Any, **wish: Any) -> Result:
+    """Call a service that makes a job for the member; once only, if the request brings a key."""
+    user, key, contents = member(request), request.headers.get("Idempotency-Key"), [request.path, {**wish}]
+    deadline = wishes.deadline_from(wish.pop("deadline", None))
+
+    def asking() -> Any:
+        return ask(service, user, *args, **wish, deadline=deadline)
+
+    if key is None:
+        return cast(Result, asking())
+    key = ask(wishes.checked_key, key)
+    return cast(Result, ask(wishes.once, user, key, contents, asking))
 
 
 def accepted(job: Job) -> Response:
@@ -148,9 +169,11 @@ class JobViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gene
 
 @extend_schema(summary="Draw random pictures")
 class GenerateViewSet(viewsets.ViewSet):
-    @extend_schema(summary="Draw random pictures", request=GenerateSerializer, responses=ACCEPTED)
+    @extend_schema(
+        summary="Draw random pictures", request=GenerateSerializer, responses=ACCEPTED, parameters=[ONCE]
+    )
     def create(self, request: Request) -> Response:
-        return accepted(ask(services.request_random, member(request), **given(GenerateSerializer, request)))
+        return accepted(ask_once(request, services.request_random, **given(GenerateSerializer, request)))
 
 
 class GeneratorViewSet(viewsets.ViewSet):
@@ -197,6 +220,7 @@ class TransformViewSet(viewsets.GenericViewSet[Image]):
     @extend_schema(
         summary="Project a picture into a generator",
         request=ProjectSerializer,
+        parameters=[ONCE],
         responses={
             **ACCEPTED,
             200: OpenApiResponse(OpenApiTypes.OBJECT, "An equal projection is kept already."),
@@ -205,14 +229,19 @@ class TransformViewSet(viewsets.GenericViewSet[Image]):
     @action(detail=True, methods=["post"])
     def project(self, request: Request, pk: UUID) -> Response:
         image = self._image(request, pk)
-        job = ask(services.request_projection, member(request), image, **given(ProjectSerializer, request))
-        return accepted(job) if job else Response({"projection": str(image.projection_id)})
+        job = ask_once(request, services.request_projection, image, **given(ProjectSerializer, request))
+        if job is None:
+            image.refresh_from_db(fields=["projection"])
+            return Response({"projection": str(image.projection_id)})
+        return accepted(job)
 
-    @extend_schema(summary="Save a picture with edits", request=SaveSerializer, responses=ACCEPTED)
+    @extend_schema(
+        summary="Save a picture with edits", request=SaveSerializer, responses=ACCEPTED, parameters=[ONCE]
+    )
     @action(detail=True, methods=["post"])
     def save(self, request: Request, pk: UUID) -> Response:
         image = self._image(request, pk)
-        return accepted(ask(services.request_save, member(request), image, **given(SaveSerializer, request)))
+        return accepted(ask_once(request, services.request_save, image, **given(SaveSerializer, request)))
 
     @extend_schema(
         summary="Draw a picture with edits, at once",
@@ -247,12 +276,14 @@ class SavedTransformViewSet(viewsets.GenericViewSet[SavedImage]):
     queryset = SavedImage.objects.none()
     lookup_value_converter = "uuid"
 
-    @extend_schema(summary="Enlarge a saved picture", request=UpscaleSerializer, responses=ACCEPTED)
+    @extend_schema(
+        summary="Enlarge a saved picture", request=UpscaleSerializer, responses=ACCEPTED, parameters=[ONCE]
+    )
     @action(detail=True, methods=["post"])
     def upscale(self, request: Request, pk: UUID) -> Response:
         saved = get_object_or_404(SavedImage.objects.visible_to(request.user), pk=pk)
         return accepted(
-            ask(services.request_upscale, member(request), saved, **given(UpscaleSerializer, request))
+            ask_once(request, services.request_upscale, saved, **given(UpscaleSerializer, request))
         )
 
 

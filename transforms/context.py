@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -12,7 +13,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from transforms.broker import stopping
-from transforms.errors import Canceled, LeaseLost, ShuttingDown
+from transforms.errors import Canceled, JobFailed, LeaseLost, ShuttingDown
 from transforms.events import publish
 from transforms.models import Job, JobQuerySet
 
@@ -39,8 +40,8 @@ class Outcome:
 class JobContext:
     """One attempt at one job, by the worker that holds `token`."""
 
-    def __init__(self, pk: UUID, token: UUID) -> None:
-        self.pk, self.token = pk, token
+    def __init__(self, pk: UUID, token: UUID, deadline: datetime | None = None) -> None:
+        self.pk, self.token, self.deadline = pk, token, deadline
         self.lost = False
         self.canceled = False
         self.kept = False
@@ -77,7 +78,11 @@ class JobContext:
             if now - self._asked_at >= ASK_EVERY_SECONDS:
                 self._asked_at = now
                 self._ask()
-        return self.lost or self.canceled or self.kept or stopping.is_set()
+        return self.lost or self.canceled or self.kept or self.is_late or stopping.is_set()
+
+    @property
+    def is_late(self) -> bool:
+        return self.deadline is not None and timezone.now() >= self.deadline
 
     def check(self) -> None:
         """Raise the reason to leave, if there is one. Somebody who wants what was found so far is none."""
@@ -86,6 +91,8 @@ class JobContext:
             raise LeaseLost
         if self.canceled:
             raise Canceled
+        if self.is_late and not self.kept:
+            raise JobFailed("This was not done in time, so it was given up.")
         if stopping.is_set() and not self.kept:
             raise ShuttingDown
 

@@ -45,10 +45,12 @@ __all__ = [
     "UpscalerInfo",
     "UpscalerReport",
     "engine",
+    "is_out_of_memory",
     "memory_of_gpus",
     "read_upscaler",
 ]
 
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 KEPT_LATENTS = 64
 NOISE_SEED = 0
 KEPT_TUNED = 4  # generators that are tuned for one picture each: a large one has 100 MB of its own
@@ -167,6 +169,7 @@ class Engine(Protocol):
     ) -> Picture: ...
     def job_threads(self) -> AbstractContextManager[None]: ...
     def warm(self) -> None: ...
+    def free_memory(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -378,6 +381,14 @@ class LocalEngine:
             class_index = 0 if info.c_dim else None
             self.render(SeedSource(info.sha256, 0, class_index), edits)
 
+    def free_memory(self) -> None:
+        """Let go of all that is kept only to be quick. What is in use lives on until its users are done."""
+        with self._lock:
+            self._places.clear()
+            self._tuned.clear()
+            self._corrections = ganworks.Corrections()
+        self._library.unload()
+
     def _opened(self, source: Source) -> Generator:
         return self._library.generator(self.generator_by_sha256(source.generator_sha256).name)
 
@@ -481,6 +492,18 @@ def memory_of_gpus() -> dict[str, dict[str, int]]:
         }
         for number in range(torch.cuda.device_count())
     }
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether memory ran out, of the machine or of its GPU, here or in what the error came from."""
+    while error is not None:
+        if isinstance(error, MemoryError):
+            return True
+        # torch says it in words: OutOfMemoryError is a RuntimeError, and on a CPU there is only the latter.
+        if isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY):
+            return True
+        error = error.__cause__
+    return False
 
 
 def read_upscaler(source: Path, target: Path, *, label: str, license: str) -> UpscalerReport:

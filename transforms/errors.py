@@ -23,6 +23,10 @@ class NotReady(TransformError):
     """The picture is not in a state in which this can be done."""
 
 
+class KeyTaken(TransformError):
+    """Under this idempotency key something else was asked for."""
+
+
 class GeneratorMissing(TransformError):
     """The generator (or upscaler) that is needed is not installed."""
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any
 
 from django import forms
 
-from transforms import params
+from accounts.models import User
+from gallery.models import Picture
+from transforms import params, wishes
 from transforms.classes import class_labels, class_named
 from transforms.engine import engine
 from transforms.errors import InvalidParams, TransformError
+from transforms.models import Job
 
-Result = TypeVar("Result")
 MENU_CLASSES = 24
 
 
@@ -28,10 +31,16 @@ def upscaler_choices() -> list[tuple[str, str]]:
 class WishForm(forms.Form):
     """A form whose service has the last word: what it refuses appears at the field that it names."""
 
-    def ask(self, service: Callable[..., Result], *args: Any, **kwargs: Any) -> Result | None:
-        """Call the service. None: it refused, and the form says why."""
+    once = forms.CharField(max_length=64, required=False, widget=forms.HiddenInput)
+
+    def ask(
+        self, service: Callable[..., Job | None], user: User, *pictures: Picture, **wish: Any
+    ) -> Job | None:
+        """Call the service, once for each time that the form was shown. None: it refused, and the form says why."""
+        contents = [service.__name__, [picture.pk for picture in pictures], wish]
+        asking = partial(service, user, *pictures, **wish)
         try:
-            return service(*args, **kwargs)
+            return wishes.once_on_page(user, self.cleaned_data["once"], contents, asking)
         except InvalidParams as error:
             self.add_error(error.field if error.field in self.fields else None, str(error))
         except TransformError as error:

@@ -17,7 +17,7 @@ from gallery.models import Image, Projection, SavedImage, Status
 from transforms import installing, slices
 from transforms.errors import InvalidParams, NotReady, QuotaReached
 from transforms.import_params import ImportParams
-from transforms.models import CheckpointImport, ImportState, Job, Operation
+from transforms.models import CheckpointImport, ImportState, Job, Operation, Priority
 from transforms.services import enqueue
 
 UNFINISHED_TOGETHER = 2
@@ -136,7 +136,12 @@ def _request_import(user: User, row: CheckpointImport) -> Job:
     row.state = ImportState.IMPORTING
     row.save(update_fields=["state"])
     return enqueue(
-        user, Operation.IMPORT, title=f"Import “{row}” from {row.file_name}", params={}, checkpoint_import=row
+        user,
+        Operation.IMPORT,
+        title=f"Import “{row}” from {row.file_name}",
+        params={},
+        priority=Priority.BATCH,
+        checkpoint_import=row,
     )
 
 
@@ -192,7 +197,12 @@ def request_directions(user: User, row: CheckpointImport) -> Job:
             return running
         CheckpointImport.objects.filter(pk=row.pk).update(status_directions=Status.QUEUED)
         return enqueue(
-            user, Operation.DIRECTIONS, title=f"Directions of “{row}”", params={}, checkpoint_import=row
+            user,
+            Operation.DIRECTIONS,
+            title=f"Directions of “{row}”",
+            params={},
+            priority=Priority.BATCH,
+            checkpoint_import=row,
         )
 
 

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Case, F, Q, Value, When
+from django.utils import timezone
 
 from gallery.models import Image, ImageQuerySet, SavedImage, Status
 from transforms import metrics, slices
@@ -34,10 +35,14 @@ def complete(held: JobQuerySet, job: Job, result: dict[str, object], write: Call
     return True
 
 
-def fail(jobs: JobQuerySet, job: Job, error: str) -> bool:
-    """The job cannot be done. `jobs` is the condition under which that may still be said."""
+def fail(jobs: JobQuerySet, job: Job, error: str, *, quarantine: bool = False) -> bool:
+    """The job cannot be done. `jobs` is the condition under which that may still be said.
+
+    `quarantine`: it must not be tried again before somebody of the staff has looked at it.
+    """
+    marks = {"quarantined_at": timezone.now()} if quarantine else {}
     with transaction.atomic():
-        if not jobs.finish(State.FAILED, stage="", error=error[:300]):
+        if not jobs.finish(State.FAILED, stage="", error=error[:300], **marks):
             return False
         _settle(job, State.FAILED)
         _count_on_commit(job, State.FAILED)
@@ -56,12 +61,19 @@ def cancel(jobs: JobQuerySet, job: Job) -> bool:
     return True
 
 
-def release(held: JobQuerySet, job: Job, *, refund: bool = False, wait: timedelta | None = None) -> bool:
+def release(
+    held: JobQuerySet,
+    job: Job,
+    *,
+    refund: bool = False,
+    killed: bool = False,
+    wait: timedelta | None = None,
+) -> bool:
     """Back to the queue. A job whose owner asked to cancel meanwhile ends instead."""
     with transaction.atomic():
         if cancel(held.filter(cancel_requested=True), job):
             return True
-        if not held.release(refund=refund, wait=wait):
+        if not held.release(refund=refund, killed=killed, wait=wait):
             return False
         _mark(job, Status.QUEUED)
         publish_on_commit(job.pk)

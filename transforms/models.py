@@ -9,8 +9,8 @@ from typing import Any
 import structlog
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
-from django.db import models
-from django.db.models import F, OuterRef, Q, Subquery
+from django.db import connections, models, transaction
+from django.db.models import Case, F, Max, Q, When
 from django.utils import timezone
 
 from accounts.models import User
@@ -34,8 +34,16 @@ class State(models.TextChoices):
     CANCELED = "canceled", "Canceled"
 
 
+class Priority(models.IntegerChoices):
+    """Small numbers go first. Batch work is not starved: see `transforms.line`."""
+
+    INTERACTIVE = 0, "Somebody waits for it"
+    BATCH = 1, "Nobody waits for it"
+
+
 ACTIVE = (State.QUEUED, State.RUNNING)
-FINISHED = (State.SUCCEEDED, State.FAILED, State.CANCELED)
+FAILURES = (State.FAILED, State.CANCELED)
+FINISHED = (State.SUCCEEDED, *FAILURES)
 
 
 class ImportState(models.TextChoices):
@@ -148,6 +156,10 @@ def current_request_id() -> str:
     return str(structlog.contextvars.get_contextvars().get("request_id", ""))[:64]
 
 
+LINE = ("priority", "turn", "created_at", "id")
+"""The order in which waiting jobs are served."""
+
+
 class JobQuerySet(models.QuerySet["Job"]):
     def visible_to(self, user: User | AnonymousUser) -> JobQuerySet:
         return self.filter(user=user) if isinstance(user, User) else self.none()
@@ -159,13 +171,23 @@ class JobQuerySet(models.QuerySet["Job"]):
         """Running jobs whose worker let the lease run out."""
         return self.filter(state=State.RUNNING, lease_until__lt=timezone.now())
 
-    def claimable(self) -> JobQuerySet:
-        """Waiting jobs, and running ones whose worker let the lease run out, with attempts left."""
+    def in_line(self) -> JobQuerySet:
+        """Waiting jobs in the order of their turns."""
+        return self.filter(state=State.QUEUED).order_by(*LINE)
+
+    def due(self) -> JobQuerySet:
+        """Those that may be started now: with attempts left, not too early and not too late."""
         now = timezone.now()
-        due = Q(state=State.QUEUED) & (Q(not_before=None) | Q(not_before__lte=now))
         return self.filter(
-            due | Q(state=State.RUNNING, lease_until__lt=now), attempt__lt=settings.JOB_ATTEMPTS
+            Q(not_before=None) | Q(not_before__lte=now),
+            Q(deadline=None) | Q(deadline__gt=now),
+            attempt__lt=settings.JOB_ATTEMPTS,
         )
+
+    def claimable(self) -> JobQuerySet:
+        """Waiting jobs, and running ones whose worker let the lease run out, that may be started now."""
+        lost = Q(state=State.RUNNING, lease_until__lt=timezone.now())
+        return self.due().filter(Q(state=State.QUEUED) | lost)
 
     def exhausted(self) -> JobQuerySet:
         """Jobs that may not be tried again and that nobody works on."""
@@ -174,32 +196,48 @@ class JobQuerySet(models.QuerySet["Job"]):
             attempt__gte=settings.JOB_ATTEMPTS,
         )
 
-    def next_fair(self) -> Job | None:
-        """The oldest claimable job of the member who was served longest ago (round-robin between members)."""
-        waiting = self.claimable()
-        members = waiting.order_by().values_list("user_id", flat=True).distinct()
-        turns = Job.objects.filter(user=OuterRef("pk"), started_at__isnull=False).order_by("-started_at")
-        next_member = (
-            User.objects.filter(pk__in=list(members))
-            .annotate(served_at=Subquery(turns.values("started_at")[:1]))
-            .order_by(F("served_at").asc(nulls_first=True), "pk")
-            .values_list("pk", flat=True)
-            .first()
-        )
-        return waiting.filter(user=next_member).order_by("created_at", "id").first() if next_member else None
+    def overdue(self) -> JobQuerySet:
+        """Jobs that were not started in time."""
+        return self.filter(state=State.QUEUED, deadline__lte=timezone.now())
+
+    def next_turn(self, user: User, priority: int) -> int:
+        """The turn of what `user` asks for now: after all that they have in line, and not before those who are served now.
+
+        So members are served in turn, whatever each has in line, and nobody saves up turns while away.
+        """
+        active = self.active().filter(priority=priority)
+        served = active.filter(state=State.RUNNING).aggregate(turn=Max("turn"))["turn"]
+        if served is None:
+            served = active.in_line().values_list("turn", flat=True).first() or 0
+        own = active.filter(user=user).aggregate(turn=Max("turn"))["turn"]
+        return int(served if own is None else max(served, own + 1))
 
     def claim(self, pk: uuid.UUID, token: uuid.UUID, worker: str = "") -> bool:
-        """Take the job for the worker that holds `token`. False: another was faster, or it is over."""
+        """Take the job for the worker that holds `token`. False: another was faster, or it is over.
+
+        Never waits for another worker that is just taking it, where the database can skip locked rows.
+        """
+        free = self.claimable().filter(pk=pk)
+        if not connections[self.db].features.has_select_for_update_skip_locked:
+            return free._take(token, worker)
+        with transaction.atomic(using=self.db):
+            rows = free.order_by().select_for_update(skip_locked=True)
+            return bool(rows.values_list("pk", flat=True)) and free._take(token, worker)
+
+    def _take(self, token: uuid.UUID, worker: str) -> bool:
         now = timezone.now()
         return bool(
-            self.claimable()
-            .filter(pk=pk)
-            .update(
+            self.update(
                 state=State.RUNNING,
                 worker=worker,
                 lease_token=token,
                 lease_until=now + timedelta(seconds=settings.JOB_LEASE_SECONDS),
                 attempt=F("attempt") + 1,
+                kills=Case(
+                    When(state=State.RUNNING, then=F("kills") + 1),
+                    default=F("kills"),
+                    output_field=models.PositiveSmallIntegerField(),
+                ),
                 started_at=now,
                 sequence=F("sequence") + 1,
             )
@@ -214,8 +252,11 @@ class JobQuerySet(models.QuerySet["Job"]):
         until = timezone.now() + timedelta(seconds=settings.JOB_LEASE_SECONDS)
         return bool(self.held(pk, token).update(lease_until=until))
 
-    def release(self, *, refund: bool = False, wait: timedelta | None = None) -> int:
-        """Put running jobs back into the queue. `refund`: the attempt does not count, the job is not to blame."""
+    def release(self, *, refund: bool = False, killed: bool = False, wait: timedelta | None = None) -> int:
+        """Put running jobs back into the queue, to their old turns.
+
+        `refund`: the attempt does not count, the job is not to blame. `killed`: its worker is gone.
+        """
         return self.filter(state=State.RUNNING).update(
             state=State.QUEUED,
             worker="",
@@ -225,6 +266,7 @@ class JobQuerySet(models.QuerySet["Job"]):
             stage="",
             progress=0.0,
             attempt=F("attempt") - 1 if refund else F("attempt"),
+            kills=F("kills") + 1 if killed else F("kills"),
             sequence=F("sequence") + 1,
         )
 
@@ -252,7 +294,8 @@ class Job(models.Model):
         running -> queued      (released: the worker stopped, or something unknown failed with attempts left)
 
     Every move is a conditional update whose row count is looked at. `sequence` grows with each change that a
-    watcher could see, so that a page can ignore news that is older than what it shows.
+    watcher could see, so that a page can ignore news that is older than what it shows. `priority` and `turn` are its place
+    in the line (`transforms.line`).
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -274,7 +317,26 @@ class Job(models.Model):
     stage = models.CharField(
         max_length=80, blank=True, help_text="What it does now, in words for the member."
     )
+    priority = models.PositiveSmallIntegerField(choices=Priority.choices, default=Priority.INTERACTIVE)
+    turn = models.PositiveBigIntegerField(
+        default=0, editable=False, help_text="In which round of its priority it is served."
+    )
+    generator = models.CharField(
+        max_length=100, blank=True, help_text="The one that it needs; empty if it needs none."
+    )
     attempt = models.PositiveSmallIntegerField(default=0)
+    kills = models.PositiveSmallIntegerField(
+        default=0, help_text="How many of the attempts ended with the death of the worker."
+    )
+    quarantined_at = models.DateTimeField(
+        null=True,
+        blank=True,
+        editable=False,
+        help_text="It killed its worker each time: staff alone may try it again.",
+    )
+    deadline = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="What is not done by then is not wanted any more."
+    )
     sequence = models.PositiveIntegerField(default=1)
     not_before = models.DateTimeField(
         null=True, blank=True, editable=False, help_text="Do not try again earlier."
@@ -319,8 +381,13 @@ class Job(models.Model):
                 name="job_waiting",
                 condition=Q(state__in=["queued", "running"]),
             ),
+            models.Index(fields=[*LINE], name="job_line", condition=Q(state="queued")),
+            models.Index(
+                fields=["user", "priority", "turn"],
+                name="job_active_of_member",
+                condition=Q(state__in=["queued", "running"]),
+            ),
             models.Index(fields=["user", "-created_at", "-id"], name="job_newest_of_member"),
-            models.Index(fields=["user", "-started_at"], name="job_last_turn_of_member"),
         ]
 
     def __str__(self) -> str:
@@ -331,5 +398,25 @@ class Job(models.Model):
         return self.state in ACTIVE
 
     @property
+    def is_quarantined(self) -> bool:
+        return self.quarantined_at is not None
+
+    @property
     def has_preview(self) -> bool:
         return self.preview_at is not None
+
+
+class WishKey(models.Model):
+    """The key under which a member asked for something, and the job that it became (None: it was there already)."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")
+    key = models.CharField(max_length=200)
+    fingerprint = models.CharField(max_length=64)
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, null=True, related_name="+")
+    created_at = models.DateTimeField(default=timezone.now, db_index=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["user", "key"], name="wish_once")]
+
+    def __str__(self) -> str:
+        return self.key

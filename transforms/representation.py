@@ -11,7 +11,7 @@ from django.http import Http404, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
 
-from transforms.models import Job, JobQuerySet, Operation, State
+from transforms.models import FAILURES, Job, JobQuerySet, Operation, State
 
 
 def job_as_data(job: Job, position: int | None = None) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def job_as_data(job: Job, position: int | None = None) -> dict[str, Any]:
         "position": position,
         "can_cancel": job.is_active and not job.cancel_requested,
         "can_keep": job.operation == Operation.PROJECT and job.state == State.RUNNING and job.has_preview,
-        "can_retry": job.state in (State.FAILED, State.CANCELED) and job.operation != Operation.IMPORT,
+        "can_retry": job.state in FAILURES and job.operation != Operation.IMPORT and not job.is_quarantined,
     }
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from rest_framework import serializers
 
 from gallery.models import Status
-from transforms import import_params, params, slices
+from transforms import import_params, params, slices, wishes
 from transforms.models import CheckpointImport, ImportState, Job, Operation, State
 from transforms.representation import job_as_data
 
@@ -126,7 +126,19 @@ class PanoramaSerializer(serializers.Serializer[object]):
     width = serializers.IntegerField(min_value=1, max_value=params.MAX_PANORAMA_PX)
 
 
-class GenerateSerializer(serializers.Serializer[object]):
+class WishSerializer(serializers.Serializer[object]):
+    """Something that becomes a job."""
+
+    deadline = serializers.IntegerField(
+        min_value=1,
+        max_value=wishes.MAX_DEADLINE_SECONDS,
+        required=False,
+        allow_null=True,
+        help_text="In seconds from now: what is not done by then is given up.",
+    )
+
+
+class GenerateSerializer(WishSerializer):
     generator = serializers.CharField(max_length=100)
     count = serializers.IntegerField(min_value=1, max_value=params.MAX_COUNT, default=1)
     seed = serializers.IntegerField(
@@ -150,7 +162,7 @@ class CropSerializer(serializers.Serializer[object]):
     size = serializers.IntegerField(min_value=1, max_value=params.MAX_PIXELS_SIDE)
 
 
-class ProjectSerializer(serializers.Serializer[object]):
+class ProjectSerializer(WishSerializer):
     generator = serializers.CharField(max_length=100)
     crop = CropSerializer(required=False, allow_null=True)
     space = serializers.ChoiceField(choices=params.SPACES, default=params.SPACES[0])
@@ -188,7 +200,7 @@ class EditsSerializer(serializers.Serializer[object]):
     move = MoveSerializer(required=False, allow_null=True)
 
 
-class SaveSerializer(EditsSerializer):
+class SaveSerializer(EditsSerializer, WishSerializer):
     panorama = PanoramaSerializer(required=False, allow_null=True)
     name = serializers.CharField(max_length=params.MAX_NAME, required=False, allow_blank=True, default="")
 
@@ -197,7 +209,7 @@ class RenderSerializer(EditsSerializer):
     format = serializers.ChoiceField(choices=["png", "webp", "jpeg"], default="png")
 
 
-class UpscaleSerializer(serializers.Serializer[object]):
+class UpscaleSerializer(WishSerializer):
     upscaler = serializers.CharField(max_length=100, default=params.DEFAULT_UPSCALER)
 
 

@@ -6,6 +6,7 @@ import secrets
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import structlog
@@ -22,7 +23,7 @@ from transforms.actors import ring_on_commit
 from transforms.engine import UpscalerInfo, engine
 from transforms.errors import InvalidParams, NotReady, QuotaReached
 from transforms.events import publish_on_commit
-from transforms.models import CheckpointImport, Job, Operation, State
+from transforms.models import FAILURES, CheckpointImport, Job, Operation, Priority, State
 from transforms.params import (
     BASES,
     DEFAULT_STEPS,
@@ -58,6 +59,7 @@ def request_random(
     seed: int | None = None,
     truncation_psi: float = DEFAULT_TRUNCATION_PSI,
     class_index: int | None = None,
+    deadline: datetime | None = None,
 ) -> Job:
     """Draw `count` pictures of the seeds from `seed` on (None: a random one). Their rows exist at once."""
     params = RandomParams.from_data(
@@ -87,6 +89,8 @@ def request_random(
             Operation.RANDOM,
             title=f"{what} from {info.label}",
             params={**params.as_data(), "seed": first},
+            generator=info.name,
+            deadline=deadline,
             result={"images": ids, "ready": []},
         )
 
@@ -104,6 +108,8 @@ def request_projection(
     kept: uuid.UUID | None = None,
     force: bool = False,
     quota: bool = True,
+    priority: Priority = Priority.INTERACTIVE,
+    deadline: datetime | None = None,
 ) -> Job | None:
     """Find an upload in a generator's latent space. None: an equal projection is kept, and is in force now.
 
@@ -146,6 +152,9 @@ def request_projection(
             Operation.PROJECT,
             title=f"Project “{image.name}” into {info.label}",
             params={**params.as_data(), "key": key},
+            generator=info.name,
+            priority=priority,
+            deadline=deadline,
             image=image,
         )
 
@@ -161,6 +170,7 @@ def request_save(
     class_index: int | None = None,
     move: dict[str, Any] | None = None,
     panorama: dict[str, Any] | None = None,
+    deadline: datetime | None = None,
 ) -> Job:
     """Draw `image` with `edits` exactly, and keep it. The job's result names the saved picture."""
     if isinstance(edits, list | tuple):
@@ -190,12 +200,20 @@ def request_save(
                 "name": params.name or image.name,
                 "saved_image": str(uuid.uuid4()),
             },
+            generator=recipe.generator,
+            deadline=deadline,
             image=image,
         )
 
 
 def request_upscale(
-    user: User, saved: SavedImage, *, upscaler: str = DEFAULT_UPSCALER, quota: bool = True
+    user: User,
+    saved: SavedImage,
+    *,
+    upscaler: str = DEFAULT_UPSCALER,
+    quota: bool = True,
+    priority: Priority = Priority.INTERACTIVE,
+    deadline: datetime | None = None,
 ) -> Job:
     """Enlarge a saved picture. If that is under way already, this is that job."""
     params = UpscaleParams.from_data({"upscaler": upscaler})
@@ -220,6 +238,8 @@ def request_upscale(
             Operation.UPSCALE,
             title=f"Enlarge “{saved.name}” {info.scale} times",
             params=params.as_data(),
+            priority=priority,
+            deadline=deadline,
             saved_image=saved,
         )
 
@@ -294,15 +314,22 @@ def keep(user: User, job: Job) -> bool:
     return True
 
 
-def retry(user: User, job: Job) -> Job:
-    """Ask again for a job that failed or was canceled. Asked twice, the same new job answers."""
+def retry(user: User, job: Job, *, quarantined: bool = False) -> Job:
+    """Ask again for a job that failed or was canceled. Asked twice, the same new job answers.
+
+    `quarantined`: even if it stopped its worker each time. That is for staff to decide.
+    """
     with transaction.atomic():
         job = Job.objects.visible_to(user).select_for_update(of=("self",)).defer("preview").get(pk=job.pk)
-        if job.state not in (State.FAILED, State.CANCELED):
+        if job.state not in FAILURES:
             raise NotReady("Only a job that failed or was canceled can be tried again.")
+        if job.is_quarantined and not quarantined:
+            raise NotReady(
+                "This job stopped the worker each time, so only the people who run this site can try it again."
+            )
         if job.operation == Operation.IMPORT:
             raise NotReady("The uploaded file is not kept. Upload it again to import it.")
-        again = job.retries.exclude(state__in=(State.FAILED, State.CANCELED)).first()
+        again = job.retries.exclude(state__in=FAILURES).first()
         if again is not None:
             return again
         _check_quota(user)
@@ -311,6 +338,8 @@ def retry(user: User, job: Job) -> Job:
             Operation(job.operation),
             title=job.title,
             params=_params_again(job),
+            generator=job.generator,
+            priority=Priority(job.priority),
             result=_result_again(job),
             image=job.image,
             saved_image=job.saved_image,
@@ -356,8 +385,27 @@ def _result_again(job: Job) -> dict[str, Any]:
 # --- Inside -------------------------------------------------------------------------------------------------
 
 
-def enqueue(user: User, operation: Operation, *, title: str, params: dict[str, Any], **fields: Any) -> Job:
-    job = Job.objects.create(user=user, operation=operation, title=title[:160], params=params, **fields)
+def enqueue(
+    user: User,
+    operation: Operation,
+    *,
+    title: str,
+    params: dict[str, Any],
+    generator: str = "",
+    priority: Priority = Priority.INTERACTIVE,
+    **fields: Any,
+) -> Job:
+    """Write the job, at the end of the member's own line. `generator`: the one that a worker needs for it."""
+    job = Job.objects.create(
+        user=user,
+        operation=operation,
+        title=title[:160],
+        params=params,
+        generator=generator,
+        priority=priority,
+        turn=Job.objects.next_turn(user, priority),
+        **fields,
+    )
     log.info("job_queued", job_id=str(job.pk), operation=job.operation)
     publish_on_commit(job.pk)
     ring_on_commit()

@@ -11,11 +11,13 @@ import time
 from contextlib import suppress
 
 import structlog
+from django.conf import settings
 from django.db import close_old_connections, connection
 
 from gallery import services as gallery
-from transforms import imports, lifecycle, presence
+from transforms import imports, lifecycle, presence, wishes
 from transforms.engine import engine
+from transforms.line import servable
 from transforms.models import Job, State
 from transforms.presence import JOBS, SignOfLife
 
@@ -61,6 +63,7 @@ def _run() -> None:
                 purged_at = time.monotonic()
                 gallery.purge_deleted()
                 imports.sweep()
+                wishes.forget_old()
         except Exception:
             log.exception("sweep_failed")
             first = False
@@ -75,8 +78,10 @@ def sweep(*, starting: bool = False) -> int:
     Gives the number of jobs that wait.
     """
     release_orphans(starting=starting)
+    release_expired()
     fail_exhausted()
-    waiting = Job.objects.claimable().count()
+    fail_overdue()
+    waiting = servable().count()
     if waiting:
         from transforms.actors import ring
 
@@ -94,7 +99,16 @@ def release_orphans(*, starting: bool = False) -> int:
     for job in running:
         if _is_gone(job.worker, starting):
             held = Job.objects.filter(pk=job.pk, lease_token=job.lease_token)
-            freed += lifecycle.release(held, job)
+            freed += lifecycle.release(held, job, killed=True)
+    return freed
+
+
+def release_expired() -> int:
+    """Put jobs whose worker let the lease run out back to their turns in line."""
+    freed = 0
+    for job in Job.objects.expired().defer("preview"):
+        held = Job.objects.expired().filter(pk=job.pk, lease_token=job.lease_token)
+        freed += lifecycle.release(held, job, killed=True)
     return freed
 
 
@@ -112,12 +126,25 @@ def _is_gone(worker: str, starting: bool) -> bool:
 
 
 def fail_exhausted() -> int:
-    """End the jobs that took their worker with them each time they were tried."""
+    """End the jobs whose last attempt took its worker with it; one that did so each time goes into quarantine."""
     failed = 0
     for job in Job.objects.exhausted().defer("preview"):
+        lost = job.kills + (job.state == State.RUNNING)
+        quarantine = lost >= settings.JOB_ATTEMPTS
+        each_time = "each time" if quarantine else f"{lost} times" if lost > 1 else "once"
         sentence = (
-            f"This was tried {job.attempt} times and stopped the worker each time. Report job {job.pk}."
+            f"This was tried {job.attempt} times and stopped the worker {each_time}. Report job {job.pk}."
         )
-        failed += lifecycle.fail(Job.objects.exhausted().filter(pk=job.pk), job, sentence)
-        log.error("job_exhausted", job_id=str(job.pk), attempts=job.attempt)
+        rows = Job.objects.exhausted().filter(pk=job.pk)
+        failed += lifecycle.fail(rows, job, sentence, quarantine=quarantine)
+        log.error("job_exhausted", job_id=str(job.pk), attempts=job.attempt, quarantined=quarantine)
+    return failed
+
+
+def fail_overdue() -> int:
+    """End the jobs whose deadline passed while they waited."""
+    failed = 0
+    for job in Job.objects.overdue().defer("preview"):
+        rows = Job.objects.overdue().filter(pk=job.pk)
+        failed += lifecycle.fail(rows, job, "This was not started in time, so it was given up.")
     return failed

@@ -21,8 +21,9 @@ from transforms import lifecycle, metrics
 from transforms.actors import ring
 from transforms.broker import stopping
 from transforms.context import JobContext
-from transforms.engine import EngineError, EngineStopped, engine
+from transforms.engine import EngineError, EngineStopped, engine, is_out_of_memory
 from transforms.errors import Canceled, LeaseLost, ShuttingDown, TransformError
+from transforms.line import Line
 from transforms.models import Job
 from transforms.operations import operation_of
 from transforms.sweeper import worker_name
@@ -31,6 +32,9 @@ log = structlog.get_logger(__name__)
 
 KNOWN_ERRORS = (TransformError, EngineError, GalleryError)
 BACK_OFF_SECONDS = 2.0
+TOO_LARGE = "This needs more memory than this machine has to spare. Try it with less: a smaller picture, or a smaller model."
+
+line = Line()
 
 
 def drain() -> int:
@@ -38,10 +42,12 @@ def drain() -> int:
     done = 0
     with _job_thread():
         while not stopping.is_set():
-            job = Job.objects.next_fair()
-            if job is None:
+            token = uuid.uuid4()
+            pk = line.claim_next(token, worker_name(), engine().resident())
+            if pk is None:
                 break
-            done += run_one(job.pk)
+            _run(pk, token)
+            done += 1
     return done
 
 
@@ -50,22 +56,28 @@ def run_one(pk: uuid.UUID) -> bool:
     token = uuid.uuid4()
     if not Job.objects.claim(pk, token, worker_name()):
         return False
+    _run(pk, token)
+    return True
+
+
+def _run(pk: uuid.UUID, token: uuid.UUID) -> None:
     job = (
         Job.objects.select_related("user", "image", "saved_image", "checkpoint_import")
         .defer("preview")
         .get(pk=pk)
     )
-    context = JobContext(pk, token)
+    context = JobContext(pk, token, job.deadline)
     metrics.job_taken(job)
     began = time.perf_counter()
     known = {"job_id": str(pk), "operation": job.operation, "request_id": job.request_id}
     with structlog.contextvars.bound_contextvars(**known), Heartbeat(context):
         _attempt(job, context)
     metrics.job_run(job.operation, time.perf_counter() - began)
-    return True
 
 
 def _attempt(job: Job, context: JobContext) -> None:
+    """One attempt, and the end that it comes to."""
+    out_of_memory = False
     try:
         _work(job, context)
     except LeaseLost:
@@ -77,12 +89,20 @@ def _attempt(job: Job, context: JobContext) -> None:
     except KNOWN_ERRORS as error:
         log.info("job_failed", error=str(error))
         lifecycle.fail(context.held, job, str(error))
-    except Exception:
-        log.exception("job_crashed", attempt=job.attempt)
-        _after_crash(job, context)
+        out_of_memory = is_out_of_memory(error)
+    except Exception as error:
+        out_of_memory = is_out_of_memory(error)
+        if out_of_memory:
+            log.warning("job_out_of_memory", error=str(error)[:300])
+            lifecycle.fail(context.held, job, TOO_LARGE)
+        else:
+            log.exception("job_crashed", attempt=job.attempt)
+            _after_crash(job, context)
     except BaseException:
         lifecycle.release(context.held, job, refund=True)
         raise
+    if out_of_memory:  # outside the handler: the error holds on to what did not fit
+        engine().free_memory()
 
 
 def _work(job: Job, context: JobContext) -> None:

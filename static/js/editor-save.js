@@ -56,9 +56,14 @@
     const error = form.querySelector("[data-save-error]");
     error.hidden = true;
     button.disabled = true;
-    const { ok, status, data } = await PixelLift.post(form.action, { name: field("name").value, recipe: JSON.stringify(recipe()) });
+    const { ok, status, data } = await PixelLift.post(form.action, {
+      once: field("once").value,
+      name: field("name").value,
+      recipe: JSON.stringify(recipe()),
+    });
     button.disabled = false;
     if (ok) {
+      field("once").value = crypto.getRandomValues(new Uint32Array(4)).join("-"); // the next one is another wish
       dialog.close();
       PixelLift.toast(data.text);
     } else {

@@ -23,8 +23,10 @@ from transforms.broker import stopping
 from transforms.context import JobContext
 from transforms.engine import engine
 from transforms.errors import LeaseLost, NotReady, QuotaReached
+from transforms.line import Line
 from transforms.models import ACTIVE, FINISHED, Job, State
 from transforms.operations import random as random_operation
+from transforms.representation import job_as_data
 
 pytestmark = pytest.mark.django_db
 
@@ -135,26 +137,6 @@ def test_a_heartbeat_holds_a_job_that_takes_longer_than_its_lease(
         assert renewed.wait(5)
 
 
-# --- Fairness -----------------------------------------------------------------------------------------------
-
-
-def test_members_are_served_in_turn(alice: User, ben: User) -> None:
-    for _ in range(3):
-        services.request_random(alice, generator=GENERATOR)
-    services.request_random(ben, generator=GENERATOR)
-    order = []
-    while (job := Job.objects.next_fair()) is not None:
-        order.append(job.user.user_name)
-        worker.run_one(job.pk)
-    assert order.count("ben") == 1
-    assert order.index("ben") <= 1
-
-
-def test_the_oldest_job_of_a_member_comes_first(alice: User) -> None:
-    jobs = [services.request_random(alice, generator=GENERATOR) for _ in range(3)]
-    assert Job.objects.next_fair() == jobs[0]
-
-
 def test_drain_runs_all_that_waits(alice: User, ben: User) -> None:
     for user in (alice, ben, alice):
         services.request_random(user, generator=GENERATOR)
@@ -184,7 +166,7 @@ def test_an_unknown_error_releases_the_job_and_then_fails_it_with_its_id(
 def test_a_released_job_waits_a_little(job: Job, media: Path) -> None:
     media.write_text("a file stands where the folder should be")
     worker.run_one(job.pk)
-    assert Job.objects.next_fair() is None
+    assert Line().claim_next(uuid.uuid4(), "") is None
     assert not worker.run_one(job.pk)
 
 
@@ -203,11 +185,112 @@ def test_a_job_that_kills_its_worker_is_failed_after_the_last_attempt(job: Job, 
     for _ in range(settings.JOB_ATTEMPTS):
         assert Job.objects.claim(job.pk, uuid.uuid4(), "elsewhere/1")
         expire(job)
-    assert Job.objects.next_fair() is None
+    assert Line().claim_next(uuid.uuid4(), "") is None
     assert sweeper.fail_exhausted() == 1
     after = Job.objects.get(pk=job.pk)
     assert after.state == State.FAILED
+    assert after.is_quarantined
     assert "stopped the worker each time" in after.error
+
+
+def test_a_job_that_did_not_always_kill_its_worker_is_failed_without_quarantine(
+    job: Job, settings: Settings
+) -> None:
+    token = uuid.uuid4()
+    Job.objects.claim(job.pk, token)
+    Job.objects.held(job.pk, token).release()
+    for _ in range(settings.JOB_ATTEMPTS - 1):
+        assert Job.objects.claim(job.pk, uuid.uuid4(), "elsewhere/1")
+        expire(job)
+    assert sweeper.sweep() == 0
+    after = Job.objects.get(pk=job.pk)
+    assert (after.state, after.is_quarantined) == (State.FAILED, False)
+    assert "stopped the worker 2 times" in after.error
+
+
+def test_what_is_in_quarantine_is_tried_again_by_staff_alone(alice: User, job: Job) -> None:
+    lifecycle.fail(Job.objects.filter(pk=job.pk), job, "It killed.", quarantine=True)
+    assert not job_as_data(Job.objects.get(pk=job.pk))["can_retry"]
+    with pytest.raises(NotReady, match="only the people who run this site"):
+        services.retry(alice, job)
+    assert services.retry(alice, job, quarantined=True).retry_of == job
+
+
+def test_a_job_whose_lease_ran_out_goes_back_to_its_place_in_line(job: Job) -> None:
+    assert Job.objects.claim(job.pk, uuid.uuid4(), "elsewhere/1")
+    expire(job)
+    assert sweeper.release_expired() == 1
+    after = Job.objects.get(pk=job.pk)
+    assert (after.state, after.attempt, after.kills, after.turn) == (State.QUEUED, 1, 1, job.turn)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate"),
+    ],
+)
+def test_a_job_that_needs_too_much_memory_fails_with_a_sentence_and_the_next_one_runs(
+    job: Job, ben: User, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_out() -> None:
+        raise error
+
+    following = services.request_random(ben, generator=GENERATOR)
+    hook(monkeypatch, run_out)
+    worker.drain()
+    after = Job.objects.get(pk=job.pk)
+    assert (after.state, after.attempt) == (State.FAILED, 1)
+    assert "needs more memory" in after.error
+    assert Job.objects.get(pk=following.pk).state == State.SUCCEEDED
+
+
+def test_after_memory_ran_out_nothing_is_kept_loaded(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run_out() -> None:
+        assert engine().resident() == [GENERATOR]
+        raise MemoryError
+
+    hook(monkeypatch, run_out)
+    worker.run_one(job.pk)
+    assert engine().resident() == []
+
+
+# --- Deadlines ----------------------------------------------------------------------------------------------
+
+
+def past(job: Job) -> None:
+    Job.objects.filter(pk=job.pk).update(deadline=timezone.now() - timedelta(seconds=1))
+
+
+def test_what_was_not_started_in_time_is_given_up(job: Job) -> None:
+    past(job)
+    assert Line().claim_next(uuid.uuid4(), "") is None
+    assert not worker.run_one(job.pk)
+    assert sweeper.fail_overdue() == 1
+    after = Job.objects.get(pk=job.pk)
+    assert after.state == State.FAILED
+    assert "not started in time" in after.error
+
+
+def test_what_is_not_done_in_time_ends_between_two_steps(
+    alice: User, upload: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deadline = timezone.now() + timedelta(minutes=1)
+    job = services.request_projection(alice, upload, generator=GENERATOR, steps=50, deadline=deadline)
+    assert job is not None
+
+    def let_time_pass(context: JobContext, *args: Any) -> None:
+        assert context.deadline == deadline
+        monkeypatch.setattr(JobContext, "is_late", True)
+
+    monkeypatch.setattr(JobContext, "progress", let_time_pass)
+    worker.run_one(job.pk)
+    after = Job.objects.get(pk=job.pk)
+    assert (after.state, after.attempt) == (State.FAILED, 1)
+    assert "not done in time" in after.error
+    assert not upload.projections.exists()
 
 
 def test_jobs_of_a_process_that_is_gone_are_freed_at_once(job: Job) -> None:

@@ -10,7 +10,7 @@ import time
 from abc import abstractmethod
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -63,6 +63,12 @@ class BatchCommand(BaseCommand):
         parser.add_argument(
             "--id", type=UUID, action="append", help="only this picture; may be given several times"
         )
+        parser.add_argument(
+            "--deadline",
+            type=int,
+            metavar="SECONDS",
+            help="give a picture up that is not done so long after its turn in this command came",
+        )
         parser.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
 
     def choose(self, rows: QuerySet[Row], options: dict[str, Any]) -> list[Row]:
@@ -77,6 +83,11 @@ class BatchCommand(BaseCommand):
         }
         given = {name: value for name, value in wanted.items() if value is not None}
         return list(rows.filter(**given).select_related("user").order_by("created_at", "id"))
+
+    def deadline(self, options: dict[str, Any]) -> datetime | None:
+        """When a job that is asked for now should be done."""
+        seconds = options["deadline"]
+        return None if seconds is None else timezone.now() + timedelta(seconds=seconds)
 
     def _member(self, name: str) -> User:
         user = User.objects.by_name_or_email(name)

@@ -11,7 +11,7 @@ from transforms import projections, services
 from transforms.engine import engine
 from transforms.errors import TransformError
 from transforms.management.batch import BatchCommand
-from transforms.models import Job
+from transforms.models import Job, Priority
 from transforms.params import DEFAULT_STEPS, GRADES, SPACES, Crop, ProjectParams
 
 
@@ -57,7 +57,13 @@ class Command(BatchCommand):
                     "It was never projected: say with --into which generator it should go to."
                 )
             return services.request_projection(
-                image.user, image, **wish(image), force=options["force"], quota=False
+                image.user,
+                image,
+                **wish(image),
+                force=options["force"],
+                quota=False,
+                priority=Priority.BATCH,
+                deadline=self.deadline(options),
             )
 
         def is_done(image: Image) -> bool:

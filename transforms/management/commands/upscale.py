@@ -11,7 +11,7 @@ from transforms import services
 from transforms.engine import engine
 from transforms.errors import TransformError
 from transforms.management.batch import BatchCommand
-from transforms.models import Job
+from transforms.models import Job, Priority
 from transforms.params import DEFAULT_UPSCALER
 
 
@@ -35,7 +35,14 @@ class Command(BatchCommand):
             raise CommandError(str(error)) from error
 
         def ask(saved: SavedImage) -> Job:
-            return services.request_upscale(saved.user, saved, upscaler=upscaler, quota=False)
+            return services.request_upscale(
+                saved.user,
+                saved,
+                upscaler=upscaler,
+                quota=False,
+                priority=Priority.BATCH,
+                deadline=self.deadline(options),
+            )
 
         def is_done(saved: SavedImage) -> bool:
             return not force and bool(saved.upscaled_file) and saved.upscaler == upscaler
