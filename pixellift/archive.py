@@ -75,7 +75,7 @@ class Manifest:
     migrations: list[list[str]]
     tables: dict[str, int]
     files: dict[str, int]
-    bytes: int
+    total_bytes: int
     members_sha256: str
 
     @classmethod
@@ -85,7 +85,7 @@ class Manifest:
             manifest = cls(**values)
             sound = (
                 manifest.format == FORMAT
-                and all(isinstance(count, int) for count in [*manifest.tables.values(), manifest.bytes])
+                and all(isinstance(count, int) for count in [*manifest.tables.values(), manifest.total_bytes])
                 and all(isinstance(app, str) and isinstance(name, str) for app, name in manifest.migrations)
                 and isinstance(manifest.members_sha256, str)
             )
@@ -109,7 +109,7 @@ class Writer:
             gzip.GzipFile(fileobj=self._file, mode="wb", compresslevel=1) if compressed else self._file
         )
         self._tar = tarfile.open(fileobj=self._stream, mode="w|", format=tarfile.PAX_FORMAT)  # noqa: SIM115
-        self._lines = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115
+        self._lines = tempfile.TemporaryFile(dir=str(scratch))  # noqa: SIM115
         self._digest = hashlib.sha256()
         self._bytes = 0
         self._files = dict.fromkeys(FOLDERS, 0)
@@ -125,7 +125,7 @@ class Writer:
 
     def add(self, name: str, source: Any) -> Member:
         """Copy `source` from where it stands to its end. How long it is need not be known."""
-        with tempfile.SpooledTemporaryFile(SPOOL_BYTES, dir=self._scratch) as whole:
+        with tempfile.SpooledTemporaryFile(SPOOL_BYTES, dir=str(self._scratch)) as whole:
             size, sha256 = copy(source, whole)
             whole.seek(0)
             member = Member(_checked(name), size, sha256)
@@ -144,11 +144,11 @@ class Writer:
         manifest = Manifest(
             format=FORMAT,
             files=self._files,
-            bytes=self._bytes,
+            total_bytes=self._bytes,
             members_sha256=self._digest.hexdigest(),
             **facts,
         )
-        with tempfile.TemporaryFile(dir=self._scratch) as file:
+        with tempfile.TemporaryFile(dir=str(self._scratch)) as file:
             size = file.write(json.dumps(asdict(manifest), indent=1).encode())
             file.seek(0)
             self._put(MANIFEST, size, file)
@@ -180,7 +180,7 @@ def read(path: Path, scratch: Path, look: Look | None = None) -> Manifest:
     Read the whole archive and compare every member with the list, and that with the manifest: BadBackup at the first thing
     that is wrong. `look` is shown each member that is not the list or the manifest, with its content from the start.
     """
-    lines = tempfile.SpooledTemporaryFile(SPOOL_BYTES, dir=scratch)  # noqa: SIM115
+    lines = tempfile.SpooledTemporaryFile(SPOOL_BYTES, dir=str(scratch))  # noqa: SIM115
     with lines, _opened(path) as tar:
         digest, listed = hashlib.sha256(), False
         for name, source in _members(tar):
@@ -197,7 +197,7 @@ def read(path: Path, scratch: Path, look: Look | None = None) -> Manifest:
                 _compare(source, lines)
                 listed = True
                 continue
-            with tempfile.SpooledTemporaryFile(SPOOL_BYTES, dir=scratch) as whole:
+            with tempfile.SpooledTemporaryFile(SPOOL_BYTES, dir=str(scratch)) as whole:
                 size, sha256 = copy(source, whole)
                 member = Member(_checked(name), size, sha256)
                 whole.seek(0)

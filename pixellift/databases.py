@@ -73,7 +73,7 @@ def file_names(snapshot: Snapshot) -> Iterator[str]:
     for model in apps.get_models():
         for field in model._meta.local_fields:
             if isinstance(field, models.FileField) and model._meta.db_table in tables:
-                column = _quoted(field.column)
+                column = _quoted(str(field.column))
                 sql = f"SELECT {column} FROM {_quoted(model._meta.db_table)} WHERE {column} <> ''"  # noqa: S608
                 yield from (name for (name,) in snapshot.rows(sql))
 

@@ -90,13 +90,13 @@ class _Found:
 
     dump: Path
     with_secrets: bool
-    bytes: dict[str, int] = field(default_factory=lambda: dict.fromkeys(archive.FOLDERS, 0))
+    sizes: dict[str, int] = field(default_factory=lambda: dict.fromkeys(archive.FOLDERS, 0))
     database: str = ""
     others: list[Path] = field(default_factory=list)
     """Models that are here under the same names, and are not those of the backup."""
 
     def see(self, member: Member, source: IO[bytes]) -> None:
-        self.bytes[member.folder] += member.size
+        self.sizes[member.folder] += member.size
         if member.folder == "database":
             if self.database:
                 raise BadBackup("This backup holds two databases: it cannot be trusted.")
@@ -166,10 +166,10 @@ def _demand_room(found: _Found) -> None:
     """On disks of this machine. What is replaced makes no room before it is."""
     wanted: dict[Path, int] = {}
     if connection.vendor == "sqlite":
-        wanted[settings.DATA_DIR] = found.bytes["database"]
+        wanted[settings.DATA_DIR] = found.sizes["database"]
     if not settings.MEDIA_S3_BUCKET:
-        wanted[settings.MEDIA_ROOT] = found.bytes["media"]
-    wanted[settings.MODELS_DIR] = found.bytes["models"]
+        wanted[settings.MEDIA_ROOT] = found.sizes["media"]
+    wanted[settings.MODELS_DIR] = found.sizes["models"]
     for folder, size in wanted.items():
         there = next(path for path in (folder, *folder.parents) if path.exists())
         free = shutil.disk_usage(there).free

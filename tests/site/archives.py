@@ -18,7 +18,7 @@ def rebuild(made: Path, change: Callable[[str, bytes], bytes | None], *, honest:
     """The backup with changed members. `honest`: the list and the manifest are made to fit."""
     target = made.parent / f"rebuilt-{secrets.token_hex(3)}.tar"
     with tarfile.open(made) as old, tarfile.open(target, "w") as new:
-        lines = []
+        lines: list[bytes] = []
         for header in old:
             content: bytes | None = old.extractfile(header).read()
             if honest and header.name == archive.MEMBERS:

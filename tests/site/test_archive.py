@@ -8,6 +8,7 @@ import json
 import os
 import tarfile
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -55,7 +56,7 @@ def refusal(path: Path) -> str:
 def test_what_was_written_is_read(tmp_path: Path, ending: str) -> None:
     seen: dict[str, bytes] = {}
 
-    def look(member: Member, source: object) -> None:
+    def look(member: Member, source: IO[bytes]) -> None:
         seen[member.name] = source.read()
         assert len(seen[member.name]) == member.size
 
@@ -64,7 +65,7 @@ def test_what_was_written_is_read(tmp_path: Path, ending: str) -> None:
     assert seen == CONTENT
     assert manifest.tables == FACTS["tables"]
     assert manifest.files == {"database": 1, "media": 3, "models": 0, "secrets": 0}
-    assert manifest.bytes == sum(map(len, CONTENT.values()))
+    assert manifest.total_bytes == sum(map(len, CONTENT.values()))
     assert path.read_bytes()[:2] == (b"da" if ending == "tar" else b"\x1f\x8b")
 
 

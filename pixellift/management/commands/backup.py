@@ -51,5 +51,5 @@ def describe(manifest: Manifest) -> str:
     files = ", ".join(f"{number} of {folder}" for folder, number in manifest.files.items() if number)
     return (
         f"PixelLift {manifest.version}, {manifest.created_at}, {manifest.engine} {manifest.engine_version}, "
-        f"{rows} rows in {len(manifest.tables)} tables, files: {files}, {manifest.bytes:,} bytes."
+        f"{rows} rows in {len(manifest.tables)} tables, files: {files}, {manifest.total_bytes:,} bytes."
     )
