@@ -11,10 +11,11 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Waiting threads of torch sleep instead of spinning: on a shared core that is ten times faster.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help run test lint bench chaos models models-smoke screenshots clean
+.PHONY: help run full test lint bench chaos models models-smoke screenshots clean
 
 help:
 	@echo "make run          serve PixelLift at http://127.0.0.1:8000 (HOST, PORT and DATA_DIR change that)"
+	@echo "make full         the same in full mode: several processes over PostgreSQL and Redis (DATABASE_URL, REDIS_URL)"
 	@echo "make test         all checks and tests, with the browser's (needs PostgreSQL, Redis and Chromium)"
 	@echo "make lint         style, types, import contracts, templates"
 	@echo "make bench        measure how fast it is, and print a table"
@@ -26,6 +27,12 @@ help:
 
 run: $(VENV)/installed
 	@exec $(BIN)/python manage.py serve
+
+# The services of this machine, unless others are named. The database is made if it is missing.
+full: export DATABASE_URL ?= postgresql://postgres@localhost:5432/pixellift
+full: export REDIS_URL ?= redis://localhost:6379/0
+full: $(VENV)/installed
+	@exec $(BIN)/python manage.py full
 
 test: $(VENV)/installed-dev
 	@exec tests/run

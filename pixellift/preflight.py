@@ -24,9 +24,8 @@ ANSWER_SECONDS = 5
 UNUSED_STATIC_FILES = ["drf_spectacular_sidecar/redoc/*", "redoc"]
 
 
-def check_settings(host: str, port: int) -> None:
+def check_settings() -> None:
     """Raises BadSetting with what to mend, or returns."""
-    check_port(host, port)
     check_folder(settings.DATA_DIR, "DATA_DIR")
     if not settings.MEDIA_S3_BUCKET:
         check_folder(settings.MEDIA_ROOT, "MEDIA_ROOT")
@@ -66,6 +65,29 @@ def check_database() -> None:
     finally:
         with contextlib.suppress(DatabaseError):
             probe.close()
+
+
+def make_database() -> None:
+    """Make the database that DATABASE_URL names if the server has none of that name."""
+    if connection.vendor != "postgresql":
+        return
+    from psycopg import sql
+
+    values = {**connection.settings_dict, "NAME": "postgres"}
+    values["OPTIONS"] = {key: value for key, value in values["OPTIONS"].items() if key != "pool"}
+    server = load_backend(values["ENGINE"]).DatabaseWrapper(values, "server")
+    name = connection.settings_dict["NAME"]
+    try:
+        with server.cursor() as cursor:
+            cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name])
+            if cursor.fetchone() is None:
+                cursor.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    except DatabaseError as error:
+        raise BadSetting(
+            f"The database {name} cannot be made ({health.first_line(error)}): check DATABASE_URL."
+        ) from error
+    finally:
+        server.close()
 
 
 def check_redis() -> None:

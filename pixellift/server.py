@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -10,12 +12,16 @@ import daphne.server
 from daphne.endpoints import build_endpoint_description_strings
 from daphne.http_protocol import HTTPFactory, WebRequest
 from daphne.ws_protocol import WebSocketFactory, WebSocketProtocol
+from twisted.internet import defer
 
 PROXY_HEADERS = {
     "proxy_forwarded_address_header": "X-Forwarded-For",
     "proxy_forwarded_port_header": "X-Forwarded-Port",
     "proxy_forwarded_proto_header": "X-Forwarded-Proto",
 }
+SERVICE_RESTART = 1012
+"""With this code sockets are closed when the server stops: pages connect again at once."""
+FINISH_SECONDS = 10.0
 MAX_HEARD_BYTES = 64 * 1024
 TOO_LARGE = "This is larger than the site takes at once. Send a smaller file."
 
@@ -85,6 +91,11 @@ class PictureSocket(WebSocketProtocol):  # type: ignore[misc]  # daphne ships no
         finally:
             self.maxMessagePayloadSize = limit
 
+    def serverClose(self, code: int | None = None) -> None:
+        """With any code: autobahn's own way out refuses those that servers may send, such as 1009 and 1012."""
+        if self.state == self.STATE_OPEN:
+            self.sendCloseFrame(code=code or 1000)
+
 
 class PictureSocketFactory(WebSocketFactory):  # type: ignore[misc]  # daphne ships no types
     protocol = PictureSocket
@@ -97,15 +108,40 @@ class Server(daphne.server.Server):  # type: ignore[misc]  # daphne ships no typ
         super().__init__(application, server_name="", **options)
         self.failure: str | None = None
         self._on_listening = on_listening
+        self._ports: list[Any] = []
 
     def listen_success(self, port: Any) -> None:
         super().listen_success(port)
+        self._ports.append(port)
         where = port.getHost()
         self._on_listening(where.host, where.port)
 
     def listen_error(self, failure: Any) -> None:
         self.failure = failure.getErrorMessage()
         self.stop()
+
+    def kill_all_applications(self) -> Any:
+        """Called before the reactor ends: stop in order, and cancel only what is left then."""
+        return defer.Deferred.fromFuture(asyncio.ensure_future(self._wind_down()))
+
+    async def _wind_down(self) -> None:
+        """Hear nobody new, send pages to whoever takes over, finish the answers that were begun."""
+        for port in self._ports:
+            port.stopListening()
+        for protocol in list(self.connections):
+            if isinstance(protocol, WebSocketProtocol):
+                protocol.serverClose(SERVICE_RESTART)
+        until = time.monotonic() + FINISH_SECONDS
+        while self._running() and time.monotonic() < until:
+            await asyncio.sleep(0.05)
+        left = self._running()
+        for application in left:
+            application.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
+    def _running(self) -> list[asyncio.Future[Any]]:
+        found = [details.get("application_instance") for details in self.connections.values()]
+        return [application for application in found if application is not None and not application.done()]
 
 
 def serve(
@@ -116,8 +152,13 @@ def serve(
     max_body_bytes: int,
     behind_proxy: bool,
     on_listening: Callable[[str, int], None],
+    listening_socket: int | None = None,
 ) -> str | None:
-    """Serve until SIGINT or SIGTERM. Gives the reason when the server could not listen, None after an orderly stop."""
+    """Serve until SIGINT or SIGTERM. Gives the reason when the server could not listen, None after an orderly stop.
+
+    `listening_socket`: a socket that listens already and was handed to this process, by its number. Several processes
+    may share one: whichever is free takes the next connection, and while one restarts none is refused.
+    """
     BoundedRequest.max_body_bytes = max_body_bytes
     # Those that `Server.run` makes; there are no parameters for them.
     daphne.server.HTTPFactory = BoundedHTTPFactory
@@ -126,7 +167,11 @@ def serve(
     signal.signal(signal.SIGINT, signal.default_int_handler)
     server = Server(
         application,
-        endpoints=build_endpoint_description_strings(host=host, port=port),
+        endpoints=(
+            build_endpoint_description_strings(host=host, port=port)
+            if listening_socket is None
+            else build_endpoint_description_strings(file_descriptor=listening_socket)
+        ),
         on_listening=on_listening,
         verbosity=0,
         application_close_timeout=5,

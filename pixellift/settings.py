@@ -183,6 +183,8 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 REDIS_URL = env.redis("REDIS_URL")
 
+# A worker takes what it can work on at once: what it kept in hand beside that would wait while others idle.
+os.environ.setdefault("dramatiq_queue_prefetch", "1")
 # The tests send no message by themselves: they run an actor, or start a worker, when that is what they are about.
 DRAMATIQ_BROKER = {
     "BROKER": "dramatiq.brokers.redis.RedisBroker" if REDIS_URL else "transforms.broker.EmbeddedBroker",

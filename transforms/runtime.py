@@ -1,6 +1,7 @@
-"""The worker inside the web process of embedded mode. Started by asgi.py only: management commands run none.
+"""Where jobs are run: in the web process of embedded mode, or in a process of its own (`manage.py worker`).
 
-With another broker (Redis) this does nothing: workers are processes of their own (`manage.py rundramatiq`).
+The embedded worker is started by asgi.py only: management commands run none. With another broker (Redis) that start
+does nothing.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import atexit
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import dramatiq
@@ -15,12 +17,15 @@ import structlog
 from django.conf import settings
 from django.db import connection
 
-from transforms import actors  # noqa: F401  (declares the queue that the worker listens to)
+from transforms import actors, lifecycle  # noqa: F401  (actors declares the queue that the worker listens to)
 from transforms.broker import EmbeddedBroker
+from transforms.models import Job, State
+from transforms.sweeper import worker_name
 
 log = structlog.get_logger(__name__)
 
 STOP_WITHIN_MS = 10_000
+LEAVE_SECONDS = 15.0
 SWITCH_INTERVAL_SECONDS = 0.001
 
 
@@ -37,6 +42,38 @@ def start() -> dramatiq.Worker | None:
     _stop_with_server(worker)
     threading.Thread(target=_warm, name="warm", daemon=True).start()
     return worker
+
+
+def run(stop: threading.Event, started: Callable[[], None]) -> None:
+    """Be a worker with one thread until `stop` is set, then finish or give back what runs, within `LEAVE_SECONDS`.
+
+    What cannot stop between two steps in time (a kernel that computes for long) is given back to the queue while it
+    still computes; its late result would be refused. The caller ends the process then.
+    """
+    broker = dramatiq.get_broker()
+    worker = dramatiq.Worker(broker, worker_threads=1)
+    worker.start()
+    broker.emit_after("process_boot")
+    started()
+    stop.wait()
+    stopping = threading.Thread(target=worker.stop, args=(STOP_WITHIN_MS,), name="stop", daemon=True)
+    stopping.start()
+    stopping.join(LEAVE_SECONDS)
+    give_back()
+
+
+def give_back() -> int:
+    """Put what this process still runs back into the queue, as a try that does not count. How many jobs."""
+    given = 0
+    try:
+        for job in Job.objects.filter(state=State.RUNNING, worker=worker_name()).defer("preview"):
+            held = Job.objects.filter(pk=job.pk, lease_token=job.lease_token)
+            given += lifecycle.release(held, job, refund=True)
+    except Exception as error:
+        log.warning("jobs_not_given_back", error=repr(error))  # their leases end soon
+    finally:
+        connection.close()
+    return given
 
 
 def _stop_with_server(worker: dramatiq.Worker) -> None:

@@ -23,18 +23,27 @@ class Command(BaseCommand):
             "--port", type=int, default=settings.PORT, help="port to listen on, 0 for any (PORT)"
         )
         parser.add_argument(
+            "--fd",
+            type=int,
+            help="the number of a listening socket that this process was handed, in place of host and port",
+        )
+        parser.add_argument(
             "--no-prepare",
             action="store_true",
             help="do not migrate and collect static files: that was done before",
         )
 
-    def handle(self, *args: Any, host: str, port: int, no_prepare: bool, **options: Any) -> None:
-        preflight.check_settings(host, port)
+    def handle(
+        self, *args: Any, host: str, port: int, fd: int | None, no_prepare: bool, **options: Any
+    ) -> None:
+        if fd is None:
+            preflight.check_port(host, port)
+        preflight.check_settings()
         if not no_prepare:
             preflight.prepare()
-        self._serve(host, port)
+        self._serve(host, port, fd)
 
-    def _serve(self, host: str, port: int) -> None:
+    def _serve(self, host: str, port: int, fd: int | None) -> None:
         from pixellift import server
         from pixellift.asgi import application  # starts the embedded worker
 
@@ -45,6 +54,7 @@ class Command(BaseCommand):
             max_body_bytes=settings.REQUEST_MAX_BYTES,
             behind_proxy=settings.BEHIND_PROXY,
             on_listening=self._greet,
+            listening_socket=fd,
         )
         if failure:
             raise CommandError(preflight.cannot_listen(host, port, failure))
