@@ -223,6 +223,7 @@ STATIC_ROOT = DATA_DIR / "static"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 MEDIA_S3_BUCKET = env.text("MEDIA_S3_BUCKET")
 MEDIA_S3_ENDPOINT = env.text("MEDIA_S3_ENDPOINT")
+MEDIA_S3_REGION = env.text("MEDIA_S3_REGION")
 # How a browser gets a file, once the view has looked who asks: from the view itself, from the bucket by a signed address
 # that holds for minutes, or from nginx, which the view tells where the file is.
 MEDIA_DELIVERY = env.choice("MEDIA_DELIVERY", "proxied", ("proxied", "signed", "accel"))
@@ -231,7 +232,9 @@ if MEDIA_DELIVERY == "signed" and not MEDIA_S3_BUCKET:
 MEDIA_SIGNED_SECONDS = 300
 
 
-def _bucket() -> dict[str, Any]:
+def bucket_options(bucket: str, endpoint: str, region: str) -> dict[str, Any]:
+    """Of django-storages. An object store that hangs holds nobody for longer than a dozen seconds."""
+    from boto3.s3.transfer import TransferConfig
     from botocore.config import Config
 
     own = bool(
@@ -239,14 +242,14 @@ def _bucket() -> dict[str, Any]:
     )  # MinIO, Ceph and others: the bucket in the path, and no checksums that they may not know
     checksums = "when_required" if own else "when_supported"
     return {
-        "bucket_name": MEDIA_S3_BUCKET,
-        "endpoint_url": MEDIA_S3_ENDPOINT or None,
-        "region_name": env.text("MEDIA_S3_REGION") or None,
+        "bucket_name": bucket,
+        "endpoint_url": endpoint or None,
+        "region_name": region or None,
         "default_acl": None,
         "querystring_auth": True,
         "querystring_expire": MEDIA_SIGNED_SECONDS,
         "file_overwrite": True,
-        "use_threads": False,
+        "transfer_config": TransferConfig(use_threads=False),
         "max_memory_size": 8 * env.MEBIBYTE,
         "client_config": Config(
             connect_timeout=4,
@@ -262,7 +265,10 @@ def _bucket() -> dict[str, Any]:
 
 STORAGES: dict[str, dict[str, Any]] = {
     "default": (
-        {"BACKEND": "gallery.bucket.BucketStorage", "OPTIONS": _bucket()}
+        {
+            "BACKEND": "gallery.bucket.BucketStorage",
+            "OPTIONS": bucket_options(MEDIA_S3_BUCKET, MEDIA_S3_ENDPOINT, MEDIA_S3_REGION),
+        }
         if MEDIA_S3_BUCKET
         else {"BACKEND": "gallery.storage.OverwritingStorage", "OPTIONS": {"location": str(MEDIA_ROOT)}}
     ),

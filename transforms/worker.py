@@ -16,7 +16,7 @@ import structlog
 from django.conf import settings
 from django.db import connection
 
-from gallery.errors import GalleryError, PictureGone
+from gallery.errors import GalleryError, PictureGone, StorageAway
 from transforms import lifecycle, metrics
 from transforms.actors import ring
 from transforms.broker import stopping
@@ -86,6 +86,9 @@ def _attempt(job: Job, context: JobContext) -> None:
         lifecycle.cancel(context.held, job)
     except ShuttingDown:
         lifecycle.release(context.held, job, refund=True)
+    except StorageAway as error:
+        log.warning("job_without_storage", attempt=job.attempt, error=str(error))
+        _after_crash(job, context, str(error))
     except KNOWN_ERRORS as error:
         log.info("job_failed", error=str(error))
         lifecycle.fail(context.held, job, str(error))
@@ -125,14 +128,14 @@ def _work(job: Job, context: JobContext) -> None:
     raise LeaseLost
 
 
-def _after_crash(job: Job, context: JobContext) -> None:
-    """An unknown error may pass: try again a little later, unless that was the last attempt."""
+def _after_crash(job: Job, context: JobContext, sentence: str = "") -> None:
+    """An error that may pass: try again a little later, unless that was the last attempt. `sentence`: if it is known."""
     if job.attempt < settings.JOB_ATTEMPTS:
         wait = timedelta(seconds=BACK_OFF_SECONDS**job.attempt)
         lifecycle.release(context.held, job, wait=wait)
         ring(wait.total_seconds())
     else:
-        sentence = (
+        sentence = sentence or (
             f"Something went wrong. If it happens again, tell the people who run this site: job {job.pk}."
         )
         lifecycle.fail(context.held, job, sentence)
