@@ -88,7 +88,7 @@ def worker() -> str:
     except Exception as error:
         raise Unfit(f"No worker can be heard: the cache does not answer ({first_line(error)}).") from error
     if not alive:
-        raise Unfit("No worker runs: start `manage.py rundramatiq`, or look into the log for why it stopped.")
+        raise Unfit("No worker runs: start `manage.py worker`, or look into the log for why it stopped.")
     more = f" and {len(alive) - 1} more" if len(alive) > 1 else ""
     return f"A worker runs ({alive[0].name}{more})."
 

@@ -7,6 +7,7 @@ import io
 import time
 import urllib.request
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from django.core.files.storage import default_storage
@@ -22,7 +23,7 @@ from gallery.models import Image, SavedImage, Status
 from gallery.png import read_recipe
 from pixellift.settings import bucket_options
 from tests.conftest import ClientOf
-from tests.objectstore import BUCKET, REGION, ObjectStore
+from tests.objectstore import BUCKET, REGION, Mood, ObjectStore
 
 pytestmark = pytest.mark.django_db(transaction=True)
 HASTY_SECONDS = 0.6
@@ -87,8 +88,9 @@ def saved_of(alice: User, image: Image) -> SavedImage:
     return saved
 
 
-def body_of(answer: object) -> bytes:
-    return b"".join(answer.streaming_content) if answer.streaming else answer.content
+def body_of(answer: Any) -> bytes:
+    data: bytes = b"".join(answer.streaming_content) if answer.streaming else answer.content
+    return data
 
 
 # --- Everything that a disk does ----------------------------------------------------------------------------
@@ -227,7 +229,7 @@ def test_nginx_finds_files_of_a_disk_too(alice: User, client_of: ClientOf, setti
     ("mood", "sentence"), [("broken", bucket.AWAY), ("full", storage.FULL), ("slow", bucket.AWAY)]
 )
 def test_an_upload_that_cannot_be_stored_is_refused_with_a_sentence(
-    hasty: ObjectStore, alice: User, client_of: ClientOf, mood: str, sentence: str
+    hasty: ObjectStore, alice: User, client_of: ClientOf, mood: Mood, sentence: str
 ) -> None:
     hasty.mood = mood
     client = client_of(alice)
@@ -257,7 +259,7 @@ def test_half_an_upload_is_not_shown_and_not_kept(hasty: ObjectStore, alice: Use
 
 @pytest.mark.parametrize("mood", ["broken", "slow", "cut"])
 def test_a_picture_that_cannot_be_read_is_503_and_comes_back(
-    hasty: ObjectStore, alice: User, client_of: ClientOf, mood: str
+    hasty: ObjectStore, alice: User, client_of: ClientOf, mood: Mood
 ) -> None:
     image = uploaded(alice)
     client = client_of(alice)

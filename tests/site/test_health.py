@@ -53,7 +53,7 @@ def test_without_a_worker_it_is_not_ready(client: Client) -> None:
     assert answer.json()["ready"] is False
     assert answer.json()["parts"]["worker"] == {
         "ok": False,
-        "text": "No worker runs: start `manage.py rundramatiq`, or look into the log for why it stopped.",
+        "text": "No worker runs: start `manage.py worker`, or look into the log for why it stopped.",
     }
 
 
