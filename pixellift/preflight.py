@@ -135,12 +135,20 @@ def prepare() -> None:
 
 def _collect_static_files() -> None:
     """Collecting compresses every file, which takes long: it is skipped while the sources are the same."""
-    stamp = Path(settings.STATIC_ROOT) / "sources.sha256"
-    now = _fingerprint()
-    if stamp.exists() and stamp.read_text() == now:
+    if static_files_are_current():
         return
+    now = _fingerprint()
     call_command("collectstatic", interactive=False, verbosity=0, ignore_patterns=UNUSED_STATIC_FILES)
-    stamp.write_text(now)
+    _stamp().write_text(now)
+
+
+def static_files_are_current() -> bool:
+    """They were collected by `prepare`, and their sources have not changed since."""
+    return _stamp().exists() and _stamp().read_text() == _fingerprint()
+
+
+def _stamp() -> Path:
+    return Path(settings.STATIC_ROOT) / "sources.sha256"
 
 
 def _fingerprint() -> str:

@@ -44,6 +44,7 @@ __all__ = [
     "SeedSource",
     "UpscalerInfo",
     "UpscalerReport",
+    "describe_device",
     "engine",
     "is_out_of_memory",
     "memory_of_gpus",
@@ -477,6 +478,20 @@ def _kept(found: ganworks.Projection, generator: Generator, stopped: bool, tunin
     found.save(file)
     picture = ganworks.to_image(generator.crop(generator.synthesis(found.ws, noise=found.noise)))
     return Found(file.getvalue(), found.loss, found.psnr, found.steps, stopped, picture, tuning_steps)
+
+
+def describe_device() -> str:
+    """The device that ENGINE_DEVICE means here, in a sentence. Loads torch. EngineError if there is no such device."""
+    import torch
+
+    from ganworks.devices import choose_device
+
+    device = choose_device(settings.ENGINE_DEVICE)
+    if device.type != "cuda":
+        return f"Pictures are drawn by the processor, with {torch.get_num_threads()} threads."
+    free, total = torch.cuda.mem_get_info(device)
+    name = torch.cuda.get_device_name(device)
+    return f"Pictures are drawn by {name} ({device}), with {free >> 20:,} of {total >> 20:,} MiB free."
 
 
 def memory_of_gpus() -> dict[str, dict[str, int]]:
