@@ -332,7 +332,7 @@ def queue() -> Iterator[tuple[Level, str]]:
         raise health.Unfit(f"The broker does not answer ({health.first_line(error)}): see redis.") from error
     yield Level.OK, f"{rings} messages wait in the broker."
     if waiting and not presence.alive(presence.JOBS):
-        yield Level.WRONG, "Jobs wait, and nobody does them: start workers (`manage.py rundramatiq`)."
+        yield Level.WRONG, "Jobs wait, and nobody does them: start workers (`manage.py worker`)."
 
 
 def redis_server() -> Iterator[tuple[Level, str]]:

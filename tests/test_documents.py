@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("ganworks/starters/*/card.md")])
 OPERATING = (ROOT / "docs" / "operating.md").read_text()
 SETTING = re.compile(
-    r'\benv\.(?:text|flag|whole|words|choice|device|hosts|mail|redis)\(\s*"([A-Z0-9_]+)"(?:, (\d[\d_]*))?[,)]'
+    r'\benv\.(?:text|flag|whole|words|choice|device|hosts|mail|redis|token)\(\s*"([A-Z0-9_]+)"(?:, (\d[\d_]*))?[,)]'
 )
 LINK = re.compile(r"""(?:\]\(|\bsrc=")([^)"\s]+)""")
 

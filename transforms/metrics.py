@@ -19,7 +19,7 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 import structlog
 from django.conf import settings
 from django.http.request import HttpHeaders
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import ThreadingWSGIServer, make_wsgi_app
 from prometheus_client.process_collector import ProcessCollector
@@ -36,6 +36,7 @@ PORTS_TRIED = 16
 PROXY_HEADERS = ("forwarded", "via", "x-forwarded", "x-real-ip", "cf-")
 REFUSED = "Metrics are for this machine only. From elsewhere, send METRICS_TOKEN as a bearer token.\n"
 
+disable_created_metrics()  # when each counter began is noise beside what it counts
 registry = CollectorRegistry()
 ProcessCollector(registry=registry)
 

@@ -258,7 +258,7 @@ def test_workers_are_missed_where_they_are_processes_of_their_own(settings: Sett
     settings.REDIS_URL = ""
     assert "/readyz" in of(doctor.workers)[Level.OK]
     settings.REDIS_URL, settings.PREVIEW_LANE = "redis://localhost:6379/15", "workers"
-    assert "rundramatiq" in of(doctor.workers)[Level.WRONG]
+    assert "manage.py worker" in of(doctor.workers)[Level.WRONG]
     SignOfLife(JOBS, "gpu-1", 7).beat()
     said = of(doctor.workers)
     assert "gpu-1/7 does jobs since 20" in said[Level.OK]

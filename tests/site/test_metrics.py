@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 import uuid
@@ -10,6 +11,7 @@ from http.client import HTTPConnection
 from typing import Any
 
 import pytest
+import yaml
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -20,11 +22,13 @@ from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 from accounts.models import User
 from pixellift import metrics
 from tests.conftest import ClientOf
+from tests.server import ROOT
 from transforms import lifecycle, services
 from transforms import metrics as own
 from transforms.models import Job, Operation, State
 from transforms.presence import JOBS, PREVIEWS, SignOfLife
 
+OPERATING = (ROOT / "docs" / "operating.md").read_text()
 TOKEN = "a-token-of-some-length"
 
 
@@ -136,6 +140,20 @@ def test_it_is_text_that_prometheus_reads(client: Client) -> None:
         names
     )
     assert all(family.documentation for family in families if family.name.startswith("pixellift_"))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_operators_are_told_of_every_metric_and_of_no_other(client: Client) -> None:
+    SignOfLife(JOBS, "one", 7).beat(["portraits"])
+    shown = set(re.findall(r"^# HELP (pixellift_\w+)", scrape(client), re.M))
+    told = set(re.findall(r"\bpixellift_[a-z_]+", OPERATING)) - {"pixellift_before_restore"}
+    assert told == shown
+
+
+def test_the_examples_for_prometheus_can_be_read() -> None:
+    scraping, rules = (yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", OPERATING, re.S))
+    assert scraping["scrape_configs"][0]["job_name"] == "pixellift"
+    assert [rule["alert"] for rule in rules["groups"][0]["rules"]] == ["JobsWaitTooLong", "NoWorker"]
 
 
 # --- What the database and the cache know -------------------------------------------------------------------
