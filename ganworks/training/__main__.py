@@ -85,8 +85,8 @@ def _add_training_options(train: argparse.ArgumentParser) -> None:
     train.add_argument(
         "--start-from",
         metavar="CHECKPOINT or GENERATOR",
-        help="another run's checkpoint.pt to begin with, of any resolution; with --images also a "
-        "generator.safetensors, its folder, or a starter's name",
+        help="another run's checkpoint.pt to begin with, of any resolution; or a generator.safetensors, its folder, or "
+        "a starter's name (for a domain: of the same sizes)",
     )
     train.add_argument(
         "--compile", action="store_true", help="use torch.compile: slow start, more pictures a second"
@@ -158,9 +158,9 @@ def _train(options: argparse.Namespace) -> None:
     if trainer.resume():
         _say(f"Going on after {trainer.pictures} pictures.")
     elif tuned:
-        from .networks import load_for_tuning
+        from .networks import load_critic, load_for_tuning
 
-        trainer.tune(load_for_tuning(tuned))
+        trainer.tune(load_for_tuning(tuned), load_critic(tuned) if config.paired else None)
         _say(f"Starting from {tuned}.")
     elif options.start_from:
         trainer.start_from(Path(options.start_from))
@@ -182,8 +182,6 @@ def _generator_to_tune(options: argparse.Namespace) -> str | None:
     name: str | None = options.start_from
     if not name or Path(name).suffix == ".pt":
         return None
-    if not options.images:
-        raise InvalidInput("A generator is trained further on pictures: name their folder with --images.")
     return name
 
 

@@ -19,7 +19,8 @@ PRECISIONS = ("float32", "bfloat16")
 class Stage:
     """A stretch of training: `pictures` at `resolution`, by regression alone or with the discriminator.
 
-    The learning rate goes from `rate_from` to `rate_to` times the configured one, along half a cosine.
+    The learning rate goes from `rate_from` to `rate_to` times the configured one, along half a cosine. `texture` is
+    the weight of `losses.texture` beside the regression.
     """
 
     resolution: int
@@ -27,6 +28,7 @@ class Stage:
     adversarial: bool = False
     rate_from: float = 1.0
     rate_to: float = 1.0
+    texture: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class Config:
     discriminator_channel_base: int = 1024
     discriminator_channel_max: int = 0  # 0: `channel_max`
     learning_rate: float = 0.004
+    kernel_rate: float = 0.0  # of Muon, for the generator's kernels; 0: Adam learns them too
     mapping_rate_factor: float = 40.0  # the mapping's own multiplier of 0.01 is too slow for regression
     discriminator_rate: float = 0.002
     warm_up_pictures: int = 1000

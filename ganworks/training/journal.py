@@ -13,6 +13,7 @@ COLUMNS = (
     "resolution",
     "pictures_per_second",
     "paired",
+    "texture",
     "alignment",
     "fooling",
     "judging",

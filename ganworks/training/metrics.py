@@ -1,13 +1,13 @@
 """How good a trained generator is: paired PSNR, and a distance between sets of pictures."""
 
 import math
-from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-PATCH = 7
+from .losses import PATCH, laplacian_levels
+
 PATCHES_PER_PICTURE = 64
 PROJECTIONS = 256
 
@@ -26,22 +26,13 @@ def sliced_wasserstein(first: Tensor, second: Tensor, seed: int = 0) -> dict[int
     in [-1, 1] and of one size.
     """
     result = {}
-    for a, b in zip(_pyramid(first), _pyramid(second), strict=True):
+    for a, b in zip(laplacian_levels(first), laplacian_levels(second), strict=True):
         random = torch.Generator().manual_seed(seed)
         x, y = _patches(a, random), _patches(b, random)
         directions = F.normalize(torch.randn(x.shape[1], PROJECTIONS, generator=random), dim=0)
         distance = (torch.sort(x @ directions, dim=0)[0] - torch.sort(y @ directions, dim=0)[0]).abs().mean()
         result[a.shape[-1]] = 1000 * distance.item()
     return result
-
-
-def _pyramid(pictures: Tensor, smallest: int = 16) -> Iterable[Tensor]:
-    """Each level is what its next smaller level lacks; the last is the small picture itself."""
-    while pictures.shape[-1] > smallest:
-        small = F.avg_pool2d(pictures, 2)
-        yield pictures - F.interpolate(small, scale_factor=2, mode="bilinear", align_corners=False)
-        pictures = small
-    yield pictures
 
 
 def _patches(pictures: Tensor, random: torch.Generator) -> Tensor:

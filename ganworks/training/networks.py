@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ganworks import architectures, checkpoint
 from ganworks.errors import InvalidInput
-from ganworks.info import GENERATOR_FILE, locate, read_generator_info
+from ganworks.info import CRITIC_FILE, GENERATOR_FILE, locate, read_generator_info
 from ganworks.networks.discriminator import Discriminator
 from ganworks.networks.layers import SQRT_2, upsample_image
 from ganworks.networks.stylegan2 import Generator, SynthesisNetwork
@@ -109,6 +109,15 @@ def load_for_tuning(path_or_name: str) -> Generator:
     network.load_state_dict(checkpoint.read_tensors(info.path, header), assign=True)
     assert isinstance(network, Generator)  # noqa: S101  # the architecture was checked
     return network.train().requires_grad_(True)
+
+
+def load_critic(path_or_name: str) -> dict[str, Tensor]:
+    """What the file beside a generator keeps of its discriminator; nothing if there is none."""
+    path = locate(path_or_name, GENERATOR_FILE).with_name(CRITIC_FILE)
+    if not path.exists():
+        return {}
+    tensors = checkpoint.read_tensors(path, checkpoint.read_header(path, "critic"))
+    return {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
 
 
 def config_for_tuning(path_or_name: str, **changes: Any) -> Config:

@@ -33,7 +33,7 @@ from ganworks.errors import InvalidInput
 from ganworks.networks.stylegan2 import Generator
 from ganworks.sheets import save_sheet
 
-from . import journal, losses
+from . import journal, losses, muon
 from .augment import Controller, augment
 from .config import Config, Stage
 from .data import Batch, PictureSet
@@ -50,7 +50,7 @@ SHEET_COLUMNS = 8
 PATH_LENGTH_DECAY = 0.01  # of the running mean of path lengths
 
 # What a step draws at random, each from numbers of its own.
-LATENTS, NOISE, MIXING, PATH_LENGTH, AUGMENT_FOOLING, AUGMENT_REAL, AUGMENT_FAKE = range(7)
+LATENTS, NOISE, MIXING, PATH_LENGTH, AUGMENT_FOOLING, AUGMENT_REAL, AUGMENT_FAKE, TEXTURE = range(8)
 
 
 def factor_lengths(domain: Domain, w_dim: int) -> Tensor:
@@ -88,13 +88,17 @@ class Trainer:
         self.domain = by_name(config.domain) if config.paired else None
         if self.domain is not None:
             self.lengths = factor_lengths(self.domain, config.w_dim).to(self.device)
+        named = list(self.generator.synthesis.named_parameters())
+        kernels = [p for name, p in named if config.kernel_rate and muon.is_kernel(p)]
+        known = {id(kernel) for kernel in kernels}
         self.generator_optimizer = torch.optim.Adam(
             [
                 {"params": list(self.generator.mapping.parameters()), "factor": config.mapping_rate_factor},
-                {"params": list(self.generator.synthesis.parameters()), "factor": 1.0},
+                {"params": [p for _, p in named if id(p) not in known], "factor": 1.0},
             ],
             lr=config.learning_rate,
         )
+        self.kernel_optimizer = muon.Muon(kernels, config.kernel_rate) if kernels else None
         self.discriminator_optimizer = torch.optim.Adam(
             self.discriminator.parameters(), lr=config.discriminator_rate, betas=(0.0, 0.99)
         )
@@ -171,7 +175,7 @@ class Trainer:
 
     def _train_generator(self, batch: Batch, pictures: Tensor, stage: Stage) -> dict[str, Tensor]:
         config = self.config
-        loss, values = self._paired_losses(batch, pictures)
+        loss, values = self._paired_losses(batch, pictures, stage)
         if stage.adversarial:
             self.discriminator.requires_grad_(False)
             values["fooling"] = losses.generator_adversarial(self._scores(pictures, AUGMENT_FOOLING))
@@ -180,12 +184,17 @@ class Trainer:
         if stage.adversarial and config.path_length_weight and self.step % config.path_length_every == 0:
             penalty, values["path_length"] = self._path_length(stage)
             loss = loss + config.path_length_weight * config.path_length_every * penalty
-        self.generator_optimizer.zero_grad(set_to_none=True)
+        optimizers = [self.generator_optimizer, *filter(None, [self.kernel_optimizer])]
+        for optimizer in optimizers:
+            optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
-        self.generator_optimizer.step()
+        for optimizer in optimizers:
+            optimizer.step()
         return values
 
-    def _paired_losses(self, batch: Batch, pictures: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def _paired_losses(
+        self, batch: Batch, pictures: Tensor, stage: Stage
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """What ties latents to pictures; nothing where pictures come without latents."""
         if self.domain is None or batch.masks is None:
             return pictures.new_zeros([]), {}
@@ -194,7 +203,11 @@ class Trainer:
         paired = losses.reconstruction(pictures, batch.pictures, batch.masks, self.domain.MASK_WEIGHTS)
         alignment = losses.factor_alignment(self.generator.mapping, z, self.lengths)
         loss = paired + self.config.alignment_weight * alignment
-        return loss, {"paired": paired, "alignment": alignment}
+        values = {"paired": paired, "alignment": alignment}
+        if stage.texture:
+            values["texture"] = losses.texture(pictures, batch.pictures, self._random(TEXTURE))
+            loss = loss + stage.texture * values["texture"]
+        return loss, values
 
     def _path_length(self, stage: Stage) -> tuple[Tensor, Tensor]:
         """The penalty and the mean length, in float32, for half a batch of new latents."""
@@ -292,6 +305,8 @@ class Trainer:
         for group in self.generator_optimizer.param_groups:
             group["betas"] = (config.adversarial_momentum if stage.adversarial else 0.9, 0.99)
             group["lr"] = config.learning_rate * share * group["factor"]
+        for group in self.kernel_optimizer.param_groups if self.kernel_optimizer else []:
+            group["lr"] = config.kernel_rate * share
 
     def _update_average(self) -> None:
         """Move the averaged generator toward the current one, faster in the beginning."""
@@ -357,7 +372,7 @@ class Trainer:
     def save(self) -> None:
         """Write the checkpoint, whole or not at all."""
         draft = self.work / f"{CHECKPOINT}.draft"
-        states = {name: getattr(self, name).state_dict() for name in (*_STATEFUL, "controller")}
+        states = {name: getattr(self, name).state_dict() for name in (*self._stateful, "controller")}
         torch.save({"step": self.step, "path_mean": self.path_mean, **states}, draft)
         os.replace(draft, self.work / CHECKPOINT)
 
@@ -367,7 +382,7 @@ class Trainer:
         if not path.exists():
             return False
         content = torch.load(path, map_location=self.device, weights_only=True)
-        for name in _STATEFUL:
+        for name in self._stateful:
             getattr(self, name).load_state_dict(content[name])
         if "controller" in content:  # older checkpoints know nothing of it
             self.controller.load_state_dict(content["controller"])
@@ -375,6 +390,12 @@ class Trainer:
         self.step = content["step"]
         journal.forget_after(self.work / "log.csv", self.pictures)
         return True
+
+    @property
+    def _stateful(self) -> tuple[str, ...]:
+        """What a checkpoint holds the state of."""
+        usual = ("generator", "discriminator", "ema", "generator_optimizer", "discriminator_optimizer")
+        return usual if self.kernel_optimizer is None else (*usual, "kernel_optimizer")
 
     def start_from(self, path: Path) -> None:
         """Take over another run's networks, and go on at its step: its resolution and recipe may be others.
@@ -389,10 +410,14 @@ class Trainer:
             getattr(self, name).load_state_dict(own | fitting)
         self.step = content["step"]
 
-    def tune(self, generator: Generator) -> None:
-        """Begin with the weights of a generator of this run's sizes."""
+    def tune(self, generator: Generator, critic: dict[str, Tensor] | None = None) -> None:
+        """Begin with the weights of a generator of this run's sizes, and with what is kept of its discriminator."""
+        states = generator.state_dict()
+        own = self.generator.state_dict()
+        if own.keys() != states.keys() or any(own[key].shape != states[key].shape for key in own):
+            raise InvalidInput("This generator is not of the sizes that the run's settings name.")
         for network in (self.generator, self.ema):
-            network.load_state_dict(generator.state_dict())
-
-
-_STATEFUL = ("generator", "discriminator", "ema", "generator_optimizer", "discriminator_optimizer")
+            network.load_state_dict(states)
+        known = self.discriminator.state_dict()
+        fitting = {k: v for k, v in (critic or {}).items() if k in known and known[k].shape == v.shape}
+        self.discriminator.load_state_dict(known | fitting)

@@ -386,7 +386,6 @@ def test_the_commands_train_on_a_folder_and_tune(
         (["--images", "SOURCE", "--precision", "half"], "float32, bfloat16"),
         (["--images", "SOURCE", "--size", "16", "--device", "cuda:99"], "not in this machine"),
         (["--images", "SOURCE", "--start-from", "nothing"], "no generator"),
-        (["--start-from", "portraits"], "name their folder with --images"),
         (["--mirror"], "There is no --images"),
         (["--images", "SOURCE", "--start-from", "portraits", "--size", "64"], "draws 128 pixels"),
     ],

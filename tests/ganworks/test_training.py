@@ -10,6 +10,7 @@ import torch
 
 import ganworks
 from ganworks.checkpoint import read_header
+from ganworks.errors import InvalidInput
 from ganworks.networks.stylegan2 import Generator
 from ganworks.training import losses, metrics
 from ganworks.training.__main__ import main
@@ -18,7 +19,7 @@ from ganworks.training.data import PictureSet, render_folder
 from ganworks.training.domains import portraits
 from ganworks.training.finish import finish
 from ganworks.training.journal import Progress
-from ganworks.training.networks import synthesize
+from ganworks.training.networks import load_critic, load_for_tuning, synthesize
 from ganworks.training.train import Trainer, factor_lengths
 
 WEIGHTS = (5.0, 4.0)
@@ -35,6 +36,10 @@ TINY = Config(
     channel_max=16,
     discriminator_channel_base=256,
     r1_every=2,
+)
+# With the optimizer of kernels and the loss of textures too.
+SHARP = replace(
+    TINY, kernel_rate=0.02, stages=(Stage(16, 8), Stage(32, 16, texture=0.5), Stage(32, 8, adversarial=True))
 )
 
 
@@ -93,12 +98,13 @@ def test_batches_are_reduced_to_the_resolution_asked_for(folder: Path) -> None:
     assert batch.masks.shape == (4, 2, 8, 8)
 
 
-def test_a_stopped_run_goes_on_bit_for_bit(folder: Path, tmp_path: Path) -> None:
-    straight = new_trainer(folder, tmp_path / "straight")
+@pytest.mark.parametrize("config", [TINY, SHARP])
+def test_a_stopped_run_goes_on_bit_for_bit(folder: Path, tmp_path: Path, config: Config) -> None:
+    straight = new_trainer(folder, tmp_path / "straight", config)
     straight.run()
-    stopped = new_trainer(folder, tmp_path / "stopped")
-    stopped.run(steps=5)  # in the middle of the adversarial stage
-    resumed = new_trainer(folder, tmp_path / "stopped", replace(TINY))
+    stopped = new_trainer(folder, tmp_path / "stopped", config)
+    stopped.run(steps=5)  # in the middle of a stage
+    resumed = new_trainer(folder, tmp_path / "stopped", replace(config))
     assert resumed.resume()
     resumed.run()
     assert resumed.step == straight.step == 8
@@ -206,6 +212,56 @@ def test_mistakes_on_eyes_cost_more() -> None:
     assert losses.reconstruction(on_eyes, target, masks, WEIGHTS) > 3 * losses.reconstruction(
         elsewhere, target, masks, WEIGHTS
     )
+
+
+def test_the_loss_of_textures_sees_blur_but_not_place(folder: Path) -> None:
+    data = PictureSet(folder)
+    pictures = data.batch(data.rows[:16], 32).pictures
+
+    def loss(drawn: torch.Tensor) -> float:
+        return float(losses.texture(drawn, pictures, torch.Generator().manual_seed(4)))
+
+    blurred = torch.nn.functional.avg_pool2d(pictures, 3, stride=1, padding=1, count_include_pad=False)
+    assert loss(pictures) == 0
+    assert loss(blurred) > 3 * loss(pictures.roll(1, dims=3))
+
+
+def test_the_loss_of_textures_sharpens(folder: Path) -> None:
+    """Pictures that follow its gradient get the contrast of fine details that their targets have."""
+    data = PictureSet(folder)
+    targets = data.batch(data.rows[:8], 32).pictures
+    start = torch.nn.functional.avg_pool2d(targets, 3, stride=1, padding=1, count_include_pad=False)
+    pictures = start.clone().requires_grad_()
+    optimizer = torch.optim.Adam([pictures], lr=0.02)
+    for step in range(30):
+        optimizer.zero_grad()
+        losses.texture(pictures, targets, torch.Generator().manual_seed(step)).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    details = [float(next(iter(losses.laplacian_levels(x.detach()))).std()) for x in (start, pictures, targets)]
+    assert abs(details[1] / details[2] - 1) < 0.5 * abs(details[0] / details[2] - 1)
+
+
+def test_a_run_can_begin_with_a_finished_generator(folder: Path, tmp_path: Path) -> None:
+    first = new_trainer(folder, tmp_path / "first", SHARP)
+    first.run(log_every=1)
+    finish(first, tmp_path / "finished")
+    work = ["--work", str(tmp_path / "second"), "--data", str(folder), "--device", "cpu"]
+    settings = tmp_path / "settings.json"
+    settings.write_text(json.dumps(asdict(replace(SHARP, stages=(Stage(32, 4),)))))
+    start = ["--config", str(settings), "--start-from", str(tmp_path / "finished")]
+    assert main(["train", *work, *start]) == 0
+    assert (tmp_path / "second" / "checkpoint.pt").exists()
+    second = new_trainer(folder, tmp_path / "third", SHARP)
+    critic = load_critic(str(tmp_path / "finished"))
+    second.tune(load_for_tuning(str(tmp_path / "finished")), critic)
+    kept = second.discriminator.state_dict()
+    assert "b32.conv0.weight" in critic
+    assert torch.equal(kept["b32.conv0.weight"], critic["b32.conv0.weight"])
+    assert torch.equal(second.generator.state_dict()["mapping.fc0.weight"], first.ema.state_dict()["mapping.fc0.weight"])
+    with pytest.raises(InvalidInput, match="not of the sizes"):
+        new_trainer(folder, tmp_path / "other", replace(TINY, w_dim=32)).tune(
+            load_for_tuning(str(tmp_path / "finished"))
+        )
 
 
 def test_psnr_of_a_known_error() -> None:
