@@ -190,7 +190,7 @@ class Projection(models.Model):
     grade = models.CharField(
         max_length=10,
         default="refined",
-        help_text="“faithful”: the file holds a tuning of the generator too.",
+        help_text="“draft”: found without a search. “faithful”: the file holds a tuning of the generator too.",
     )
     crop = models.JSONField(null=True, blank=True)
     key = models.CharField(

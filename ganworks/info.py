@@ -47,6 +47,7 @@ class GeneratorInfo:
     bytes: int
     has_components: bool
     has_critic: bool
+    has_encoder: bool
     crop: tuple[int, int, int, int] | None = None
     architecture: str = "stylegan2"
     has_factors: bool = False
@@ -139,6 +140,7 @@ def read_generator_info(path: Path, name: str | None = None) -> GeneratorInfo:
         bytes=path.stat().st_size,
         has_components=path.with_name(COMPONENTS_FILE).is_file(),
         has_critic=path.with_name(CRITIC_FILE).is_file(),
+        has_encoder=path.with_name(ENCODER_FILE).is_file(),
         crop=_crop(header, resolution),
         architecture=architecture,
         has_factors=path.with_name(FACTORS_FILE).is_file(),

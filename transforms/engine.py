@@ -329,9 +329,12 @@ class LocalEngine:
         should_stop: ShouldStop,
     ) -> Found:
         """
-        Find `square` in the generator's space, and, for a faithful one, tune the generator there. Stopped early, it gives
-        back what was found so far.
+        Find `square` in the generator's space, and, for a faithful one, tune the generator there. Without steps it is where
+        the encoder says. Stopped early, it gives back what was found so far.
         """
+        encoder = self._library.encoder(name)
+        if not steps and encoder is None:
+            raise EngineError(f"{name} has no encoder that fits it, so it cannot give a draft.")
         generator = self._library.generator(name)
         target = generator.pad(ganworks.to_tensor(square, generator.resolution))
         made, whole = 0, steps + (TUNING_STEPS if faithful else 0)
@@ -347,7 +350,7 @@ class LocalEngine:
             space=space,
             class_index=class_index,
             critic=self._library.critic(name),
-            encoder=self._library.encoder(name),
+            encoder=encoder,
             on_step=step,
             should_stop=should_stop,
             preview_every_seconds=PREVIEW_EVERY_SECONDS,

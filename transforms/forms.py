@@ -153,7 +153,7 @@ class ProjectForm(ClassesForm):
     y = forms.IntegerField(min_value=0, required=False)
     size = forms.IntegerField(min_value=1, required=False)
     space = forms.ChoiceField(choices=[(space, space.upper()) for space in params.SPACES], required=False)
-    steps = forms.IntegerField(min_value=1, max_value=params.MAX_STEPS, required=False)
+    steps = forms.IntegerField(min_value=0, max_value=params.MAX_STEPS, required=False)
     grade = forms.ChoiceField(choices=[(grade, grade.title()) for grade in params.GRADES], required=False)
     kept = forms.UUIDField(required=False)
 
@@ -167,7 +167,7 @@ class ProjectForm(ClassesForm):
             "space": data["space"] or params.SPACES[0],
             "steps": data["steps"] or params.DEFAULT_STEPS,
             "class_index": data["class_index"],
-            "grade": data["grade"] or params.GRADES[0],
+            "grade": data["grade"] or params.DEFAULT_GRADE,
             "kept": data["kept"],
         }
 

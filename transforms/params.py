@@ -25,7 +25,9 @@ DEFAULT_STEPS = 100
 MAX_NAME = 120
 MAX_PIXELS_SIDE = 100_000
 SPACES = ("w+", "w")
-GRADES = ("refined", "faithful")  # faithful: the generator is tuned for the picture too
+# draft: what the encoder says, without a search; faithful: the generator is tuned for the picture too
+GRADES = ("draft", "refined", "faithful")
+DEFAULT_GRADE = "refined"
 NOISE_MODES = ("const", "random", "none")
 DEFAULT_UPSCALER = "faithful-x4"
 MAX_SERIES_STEPS = 11
@@ -307,7 +309,8 @@ class RandomParams:
 class ProjectParams:
     """Find the square `crop` of an upload in the space "w+" or "w" of a generator, in `steps` steps.
 
-    `class_index`: near which class of the generator to look; None: among all. `grade`: one of `GRADES`.
+    `class_index`: near which class of the generator to look; None: among all. `grade`: one of `GRADES`; a draft has
+    no steps.
     """
 
     generator: str
@@ -315,7 +318,7 @@ class ProjectParams:
     space: str
     steps: int
     class_index: int | None = None
-    grade: str = GRADES[0]
+    grade: str = DEFAULT_GRADE
 
     @classmethod
     def from_data(cls, data: Data) -> Self:
@@ -324,14 +327,19 @@ class ProjectParams:
             crop = crop.as_data()
         if crop is not None and not isinstance(crop, Mapping):
             raise InvalidParams("crop", "The square must be an object with x, y and size.")
+        grade = choice(data, "grade", GRADES, DEFAULT_GRADE)
         return cls(
             generator=text(data, "generator", 100),
             crop=None if crop is None else Crop.from_data(crop),
             space=choice(data, "space", SPACES, SPACES[0]),
-            steps=whole(data, "steps", 1, MAX_STEPS, DEFAULT_STEPS),
+            steps=0 if grade == "draft" else whole(data, "steps", 1, MAX_STEPS, DEFAULT_STEPS),
             class_index=class_from(data),
-            grade=choice(data, "grade", GRADES, GRADES[0]),
+            grade=grade,
         )
+
+    @property
+    def draft(self) -> bool:
+        return self.grade == "draft"
 
     @property
     def faithful(self) -> bool:

@@ -75,6 +75,7 @@ class GeneratorSerializer(LabeledSerializer):
     description = serializers.CharField()
     source_format = serializers.CharField(help_text="What file it was imported from; empty if from none.")
     has_components = serializers.BooleanField()
+    has_encoder = serializers.BooleanField(help_text="Whether pictures can be projected as drafts.")
 
 
 class GeneratorDetailSerializer(GeneratorSerializer):
@@ -172,8 +173,9 @@ class ProjectSerializer(WishSerializer):
     )
     grade = serializers.ChoiceField(
         choices=params.GRADES,
-        default=params.GRADES[0],
-        help_text="faithful: also tune the generator for this picture, which takes longer.",
+        default=params.DEFAULT_GRADE,
+        help_text="draft: what the generator's encoder says at once, if it has one. faithful: also tune the generator for "
+        "this picture, which takes longer.",
     )
     force = serializers.BooleanField(
         default=False, help_text="Project again even if an equal projection is kept."

@@ -26,10 +26,10 @@ from transforms.events import publish_on_commit
 from transforms.models import FAILURES, CheckpointImport, Job, Operation, Priority, State
 from transforms.params import (
     BASES,
+    DEFAULT_GRADE,
     DEFAULT_STEPS,
     DEFAULT_TRUNCATION_PSI,
     DEFAULT_UPSCALER,
-    GRADES,
     SPACES,
     STILL,
     Crop,
@@ -104,7 +104,7 @@ def request_projection(
     space: str = SPACES[0],
     steps: int = DEFAULT_STEPS,
     class_index: int | None = None,
-    grade: str = GRADES[0],
+    grade: str = DEFAULT_GRADE,
     kept: uuid.UUID | None = None,
     force: bool = False,
     quota: bool = True,
@@ -136,6 +136,10 @@ def request_projection(
     params.crop.check_within(image.width, image.height)
     info = engine().generator(params.generator)
     params = replace(params, class_index=_known_class(params.class_index, info.c_dim))
+    if params.draft and not info.has_encoder:
+        raise NotReady(
+            f"{info.label} has no encoder, so it cannot give a draft. Choose a refined projection."
+        )
     key = projections.key_of(image, info.sha256, params)
     with transaction.atomic():
         running = Job.objects.active().filter(image=image, operation=Operation.PROJECT).first()

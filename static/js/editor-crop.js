@@ -106,6 +106,18 @@
   form.addEventListener("change", (event) => event.target.name === "generator" && showBands());
   showBands();
 
+  // --- Grades: drafts are made by an encoder, which not every generator has, and in no steps ---
+
+  const draft = form.querySelector("[name=grade][value=draft]");
+  const showGrades = () => {
+    const able = "encoder" in (form.querySelector("[name=generator]:checked")?.dataset ?? {});
+    draft.closest("label").hidden = !able;
+    if (draft.checked && !able) form.querySelector("[name=grade][value=refined]").checked = true;
+    form.querySelector("[data-steps-field]").hidden = draft.checked;
+  };
+  form.addEventListener("change", showGrades);
+  showGrades();
+
   for (const input of Object.values(inputs)) input.addEventListener("change", () => set(square()));
   for (const button of document.querySelectorAll("[data-crop-step]")) {
     button.addEventListener("click", () => grow(square(), Math.round(largest * 0.1 * Number(button.dataset.cropStep))));

@@ -49,7 +49,9 @@ def test_it_learns_a_badly_scaled_map_sooner_than_gradient_descent() -> None:
             for group in optimizer.param_groups:
                 group["lr"] *= 0.97 if step > 50 else 1.0
             optimizer.zero_grad()
-            torch.autograd.backward((inputs @ (weight - wanted).t() / inputs.std(dim=0).min()).square().mean())
+            torch.autograd.backward(
+                (inputs @ (weight - wanted).t() / inputs.std(dim=0).min()).square().mean()
+            )
             nn.utils.clip_grad_norm_([weight], 1.0)
             optimizer.step()
         return float((weight.detach() - wanted).square().mean())

@@ -237,7 +237,9 @@ def test_the_loss_of_textures_sharpens(folder: Path) -> None:
         optimizer.zero_grad()
         losses.texture(pictures, targets, torch.Generator().manual_seed(step)).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-    details = [float(next(iter(losses.laplacian_levels(x.detach()))).std()) for x in (start, pictures, targets)]
+    details = [
+        float(next(iter(losses.laplacian_levels(x.detach()))).std()) for x in (start, pictures, targets)
+    ]
     assert abs(details[1] / details[2] - 1) < 0.5 * abs(details[0] / details[2] - 1)
 
 
@@ -257,7 +259,9 @@ def test_a_run_can_begin_with_a_finished_generator(folder: Path, tmp_path: Path)
     kept = second.discriminator.state_dict()
     assert "b32.conv0.weight" in critic
     assert torch.equal(kept["b32.conv0.weight"], critic["b32.conv0.weight"])
-    assert torch.equal(second.generator.state_dict()["mapping.fc0.weight"], first.ema.state_dict()["mapping.fc0.weight"])
+    assert torch.equal(
+        second.generator.state_dict()["mapping.fc0.weight"], first.ema.state_dict()["mapping.fc0.weight"]
+    )
     with pytest.raises(InvalidInput, match="not of the sizes"):
         new_trainer(folder, tmp_path / "other", replace(TINY, w_dim=32)).tune(
             load_for_tuning(str(tmp_path / "finished"))

@@ -15,7 +15,7 @@ from transforms.context import JobContext, Outcome
 from transforms.engine import Found, engine
 from transforms.errors import JobFailed
 from transforms.models import Job
-from transforms.params import GRADES, Crop, ProjectParams
+from transforms.params import DEFAULT_GRADE, Crop, ProjectParams
 from transforms.pictures import encode_webp, pixels_of
 
 
@@ -28,7 +28,7 @@ def run(job: Job, context: JobContext) -> Outcome:
 
     def on_step(step: int, steps: int, loss: float, preview: Picture | None) -> None:
         data = None if preview is None else encode_webp(preview)
-        context.progress(step / steps, f"Step {step} of {steps}" if step else "A first draft", data)
+        context.progress(step / max(1, steps), f"Step {step} of {steps}" if step else "A first draft", data)
 
     found = engine().project(
         params.generator,
@@ -59,7 +59,7 @@ def _outcome(image: Image, params: ProjectParams, found: Found) -> Outcome:
     info = engine().generator(params.generator)
     crop = params.crop.as_data() if params.crop else None
     if found.stopped_early:
-        params = params if found.tuning_steps else replace(params, grade=GRADES[0])
+        params = params if found.tuning_steps else replace(params, grade=DEFAULT_GRADE)
         key = projections.key_of(image, info.sha256, params, found.steps, found.tuning_steps)
     else:
         key = projections.key_of(image, info.sha256, params)

@@ -28,6 +28,7 @@ class Choice:
     height: int
     crop: str
     has_sheet: bool
+    has_encoder: bool
 
 
 @register.simple_tag
@@ -43,6 +44,7 @@ def installed_generators() -> list[Choice]:
             height=info.picture_size[1],
             crop=",".join(map(str, info.crop or ())),
             has_sheet=info.path.with_name(SHEET_FILE).is_file(),
+            has_encoder=info.has_encoder,
         )
         for info in engine().generators()
     ]

@@ -12,7 +12,7 @@ from transforms.engine import engine
 from transforms.errors import TransformError
 from transforms.management.batch import BatchCommand
 from transforms.models import Job, Priority
-from transforms.params import DEFAULT_STEPS, GRADES, SPACES, Crop, ProjectParams
+from transforms.params import DEFAULT_GRADE, DEFAULT_STEPS, GRADES, SPACES, Crop, ProjectParams
 
 
 class Command(BatchCommand):
@@ -48,7 +48,7 @@ class Command(BatchCommand):
                 "crop": crop,
                 "space": options["space"],
                 "steps": options["steps"],
-                "grade": options["grade"] or (image.projection.grade if image.projection else GRADES[0]),
+                "grade": options["grade"] or (image.projection.grade if image.projection else DEFAULT_GRADE),
             }
 
         def ask(image: Image) -> Job | None:
