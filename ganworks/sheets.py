@@ -11,12 +11,17 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from ganworks.edits import Edit, apply_edits
+
 if TYPE_CHECKING:
+    from ganworks.components import Basis
     from ganworks.generator import Generator
 
 SEEDS = tuple(range(16))  # the first ones, not chosen
 TRUNCATION_PSI = 0.7
 LARGEST_PICTURE_PX = 256
+STRIP_SIGMAS = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
+STRIP_PSI = 0.7
 
 
 def contact_sheet(
@@ -39,6 +44,19 @@ def contact_sheet(
         if on_progress is not None:
             on_progress((number + 1) / len(seeds))
     return lay_out(torch.cat(pictures), columns)
+
+
+def direction_strips(
+    generator: Generator, basis: Basis, seed: int, count: int = 8, sigmas: Sequence[float] = STRIP_SIGMAS
+) -> Image.Image:
+    """The first directions of a generator, a row each: one picture, moved along it by these sigmas."""
+    ws = generator.mapping(generator.latents([seed]), generator.one_hot(0 if generator.c_dim else None), STRIP_PSI)
+    rows = [
+        _shrunk(generator.crop(generator.synthesis(apply_edits(ws, [Edit(basis, component, strength=sigma)]))))
+        for component in range(min(count, len(basis)))
+        for sigma in sigmas
+    ]
+    return lay_out(torch.cat(rows), len(sigmas))
 
 
 def save_sheet(pictures: Tensor, path: Path, columns: int) -> None:

@@ -4,9 +4,10 @@
     python -m ganworks.training train  --work DIR [--config FILE] [--start-from CHECKPOINT] [--device cuda]
     python -m ganworks.training train  --work DIR --images FOLDER [--size 256] [--start-from GENERATOR]
     python -m ganworks.training finish --work DIR --to FOLDER [--names FILE]
+    python -m ganworks.training measure --generator FOLDER --fresh FOLDER [--known FOLDER]
 
 `render` draws the pictures into DIR/data, `train` goes on from DIR/checkpoint.pt if there is one, and
-`finish` writes what a generator's folder holds. The x4 upscaler has a command of its own:
+`finish` writes what a generator's folder holds, `measure` prints the figures of its card. Upscalers have their own:
 `python -m ganworks.training.upscaling`.
 """
 
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         import torch
 
         torch.set_num_threads(options.threads)
-    command = {"render": _render, "train": _train, "finish": _finish}[options.command]
+    command = {"render": _render, "train": _train, "finish": _finish, "measure": _measure, "strips": _strips}[options.command]
     try:
         command(options)
     except (GanworksError, FloatingPointError) as error:
@@ -55,6 +56,21 @@ def _parser() -> argparse.ArgumentParser:
     render = commands.add_parser("render", help="draw the training pictures of a domain")
     train = commands.add_parser("train", help="train, or go on training")
     finish = commands.add_parser("finish", help="write the generator's folder")
+    measure = commands.add_parser("measure", help="the figures of a generator of a domain")
+    measure.add_argument("--threads", type=int, default=0, help="CPU threads; all if not given")
+    measure.add_argument("--generator", required=True, help="its folder, or a starter's name")
+    measure.add_argument("--fresh", type=Path, required=True, help="renders that it was not trained on")
+    measure.add_argument(
+        "--known", type=Path, help="renders to compare those with; half of them if not given"
+    )
+    measure.add_argument("--count", type=int, default=10_000, help="how many pictures")
+    strips = commands.add_parser("strips", help="draw what a generator's directions change")
+    strips.add_argument("--threads", type=int, default=0, help="CPU threads; all if not given")
+    strips.add_argument("--generator", required=True, help="its folder, or a starter's name")
+    strips.add_argument("--basis", choices=("components", "factors"), default="components")
+    strips.add_argument("--seed", type=int, default=3)
+    strips.add_argument("--count", type=int, default=8, help="how many directions")
+    strips.add_argument("--to", type=Path, required=True, help="the picture's file: .webp, .png or .jpg")
     for command in (render, train, finish):
         command.add_argument("--domain", choices=domains.NAMES, default="portraits")
         command.add_argument("--work", type=Path, required=True, help="the run's folder")
@@ -266,6 +282,26 @@ def _finish(options: argparse.Namespace) -> None:
         options.description,
     )
     _say(json.dumps(figures, indent=2))
+
+
+def _measure(options: argparse.Namespace) -> None:
+    from .measuring import measure_generator
+
+    figures = measure_generator(options.generator, options.fresh, options.known, options.count)
+    _say(json.dumps(figures, indent=2))
+
+
+def _strips(options: argparse.Namespace) -> None:
+    from ganworks.components import open_basis
+    from ganworks.generator import open_generator
+    from ganworks.info import GENERATOR_FILE, locate
+    from ganworks.sheets import direction_strips
+
+    generator = open_generator(options.generator)
+    path = locate(options.generator, GENERATOR_FILE).with_name(f"{options.basis}.safetensors")
+    basis = open_basis(path)
+    direction_strips(generator, basis, options.seed, options.count).save(options.to, quality=88)
+    _say(f"{options.to}: " + ", ".join(basis.names[: options.count]))
 
 
 if __name__ == "__main__":

@@ -40,10 +40,9 @@ class Config:
     """
 
     stages: tuple[Stage, ...] = (
-        Stage(32, 40_000),
-        Stage(64, 45_000),
-        Stage(128, 60_000, rate_to=0.35),
-        Stage(128, 25_000, adversarial=True, rate_from=0.35, rate_to=0.1),
+        Stage(32, 120_000, rate_to=0.7),
+        Stage(64, 60_000, rate_from=0.7, rate_to=0.5),
+        Stage(128, 40_000, rate_from=0.5, rate_to=0.02, texture=0.3),
     )
     domain: str = "portraits"
     seed: int = 0
@@ -59,8 +58,8 @@ class Config:
     )
     discriminator_channel_base: int = 1024
     discriminator_channel_max: int = 0  # 0: `channel_max`
-    learning_rate: float = 0.004
-    kernel_rate: float = 0.0  # of Muon, for the generator's kernels; 0: Adam learns them too
+    learning_rate: float = 0.003
+    kernel_rate: float = 0.04  # of Muon, for the generator's kernels; 0: Adam learns them too
     mapping_rate_factor: float = 40.0  # the mapping's own multiplier of 0.01 is too slow for regression
     discriminator_rate: float = 0.002
     warm_up_pictures: int = 1000
@@ -115,6 +114,7 @@ class Config:
             "channel_max": 512,
             "discriminator_channel_base": 16384,
             "learning_rate": 0.0025,
+            "kernel_rate": 0.0,
             "mapping_rate_factor": 1.0,
             "discriminator_rate": 0.0025,
             "warm_up_pictures": 0,

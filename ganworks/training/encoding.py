@@ -177,6 +177,17 @@ class Training:
             self.network.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.99)
         )
 
+    def start_from(self, encoder: Encoder) -> None:
+        """Begin with what another generator's encoder sees in pictures; where that lies in w is learned anew."""
+        own = self.network.state_dict()
+        theirs = {
+            name: value
+            for name, value in encoder.network.state_dict().items()
+            if name not in ("mean", "axes") and name in own and own[name].shape == value.shape
+        }
+        self.network.load_state_dict(own | theirs)
+        self.mean = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
+
     def _new_network(self) -> EncoderNetwork:
         recipe, generator = self.recipe, self.teacher.generator
         network = EncoderNetwork(
@@ -289,14 +300,17 @@ def train(
     minutes: float = math.inf,
     log_every: int = 250,
     say: Callable[[str], None] = lambda line: None,
+    start_from: Encoder | None = None,
 ) -> Training:
     """
     Train until the steps are done or `minutes` of this call are over; go on where `run` stopped before, which may have
-    been planned for another number of steps.
+    been planned for another number of steps. start_from: an encoder to begin with, of any generator.
     """
     run.mkdir(parents=True, exist_ok=True)
     state = run / "state.pt"
     training = Training.load(state, teacher, recipe.steps) if state.exists() else Training(recipe, teacher)
+    if start_from is not None and not training.step:
+        training.start_from(start_from)
     if training.recipe != recipe:
         raise SystemExit(
             f"{run} was begun with another recipe, {training.recipe}. Use that one or another folder."
@@ -362,6 +376,9 @@ def _parser() -> argparse.ArgumentParser:
         "--to", type=Path, help="what to write; encoder.safetensors beside the generator if not given"
     )
     parser.add_argument(
+        "--start-from", type=Path, help="an encoder.safetensors of another generator, to begin with"
+    )
+    parser.add_argument(
         "--minutes", type=float, default=math.inf, help="stop after so many; call again to go on"
     )
     parser.add_argument("--log-every", type=int, default=250, help="steps between two lines of the log")
@@ -378,7 +395,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.threads:
         torch.set_num_threads(options.threads)
     try:
-        generator = open_generator(options.generator, str(choose_device(options.device)))
+        device = choose_device(options.device)
+        generator = open_generator(options.generator, str(device))
+        earlier = load_encoder(options.start_from, device) if options.start_from else None
     except GanworksError as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -396,6 +415,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         minutes=options.minutes,
         log_every=options.log_every,
         say=_say,
+        start_from=earlier,
     )
     if training.step < recipe.steps:
         _say(f"Stopped after {training.step} of {recipe.steps} steps. Call again to go on.")

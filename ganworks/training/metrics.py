@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ganworks.perceptual import Critic
+
 from .losses import PATCH, laplacian_levels
 
 PATCHES_PER_PICTURE = 64
@@ -48,3 +50,33 @@ def _patches(pictures: Tensor, random: torch.Generator) -> Tensor:
     patches = (patches - patches.mean(dim=(0, 1, 2))) / (patches.std(dim=(0, 1, 2)) + 1e-8)
     numbers = channels * PATCH * PATCH
     return patches.reshape(count * PATCHES_PER_PICTURE, numbers) / math.sqrt(numbers)
+
+
+def precision_and_recall(drawn: Tensor, real: Tensor, neighbors: int = 3) -> tuple[float, float]:
+    """How many drawn pictures look real, and how much of what is real is drawn: both 0 to 1.
+
+    Source: Kynkäänniemi et al. (arXiv 1904.06991), section 3: a picture lies in a set if it is nearer to a member than
+    that member's k-th neighbor of its own set is. drawn and real: features [N, D], of the same network.
+    """
+    return _inside(drawn, real, neighbors), _inside(real, drawn, neighbors)
+
+
+def _inside(features: Tensor, members: Tensor, neighbors: int) -> float:
+    """The share of features [N, D] that lie within the reach of some of the members [M, D]."""
+    own = torch.cdist(members, members)
+    reach = own.kthvalue(neighbors + 1, dim=1).values  # the nearest is the member itself
+    return float((torch.cdist(features, members) <= reach[None, :]).any(dim=1).float().mean())
+
+
+def critic_features(critic: Critic, pictures: Tensor) -> Tensor:
+    """[N, 3, H, H] in [-1, 1] to [N, D]: the deepest features of a discriminator, averaged over quarters."""
+    with torch.no_grad():
+        parts = [critic.features(part)[-1] for part in torch.split(pictures, 32)]
+    return F.adaptive_avg_pool2d(torch.cat(parts), 2).flatten(1)
+
+
+def nearest_differences(pictures: Tensor, side_px: int = 32) -> Tensor:
+    """How far each picture is from the one most like it: root mean squares [N] in [0, 2], at `side_px`."""
+    flat = F.adaptive_avg_pool2d(pictures, side_px).flatten(1)
+    distances = torch.cdist(flat, flat).fill_diagonal_(math.inf)
+    return distances.min(dim=1).values / math.sqrt(flat.shape[1])

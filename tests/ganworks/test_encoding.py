@@ -249,3 +249,17 @@ def test_what_an_encoder_is_worth_is_measured_with_and_without_it(
     one = [("encoder", "0"), ("mean", "2"), ("encoder", "2")]
     assert cells == [(kind, *rest) for kind in ("renders", "samples") for rest in one]
     assert "ms." in lines[-1]
+
+
+def test_a_run_can_begin_with_another_generators_encoder(generator: Generator, tmp_path: Path) -> None:
+    teacher = Teacher(generator, None)
+    first = train(teacher, tmp_path / "first", TINY)
+    encoder = export(first, tmp_path / "encoder.safetensors")
+    second = Training(replace(TINY, seed=5), teacher)
+    fresh = {name: value.clone() for name, value in second.network.state_dict().items()}
+    second.start_from(encoder)
+    begun, theirs = second.network.state_dict(), encoder.network.state_dict()
+    changed = [name for name in fresh if not torch.equal(fresh[name], begun[name])]
+    assert changed
+    assert all(torch.equal(begun[name], theirs[name]) for name in changed)
+    assert torch.equal(begun["axes"], fresh["axes"])

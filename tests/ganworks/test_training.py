@@ -19,6 +19,7 @@ from ganworks.training.data import PictureSet, render_folder
 from ganworks.training.domains import portraits
 from ganworks.training.finish import finish
 from ganworks.training.journal import Progress
+from ganworks.training.measuring import measure_generator
 from ganworks.training.networks import load_critic, load_for_tuning, synthesize
 from ganworks.training.train import Trainer, factor_lengths
 
@@ -280,6 +281,44 @@ def test_distance_between_sets_grows_with_blur(folder: Path) -> None:
     other = metrics.sliced_wasserstein(blurred, pictures)
     assert set(same) == {32, 16}
     assert other[32] > 2 * same[32]
+
+
+def test_precision_and_recall_tell_what_is_wrong_and_what_is_missing() -> None:
+    random = torch.Generator().manual_seed(6)
+    real = torch.randn(300, 4, generator=random)
+    again = torch.randn(300, 4, generator=random)
+    precision, recall = metrics.precision_and_recall(again, real)
+    assert min(precision, recall) > 0.8
+    precision, recall = metrics.precision_and_recall(again * 0.1, real)  # all plausible, all alike
+    assert precision > 0.9
+    assert recall < 0.3
+    precision, recall = metrics.precision_and_recall(
+        torch.cat([again, again + 50]), real
+    )  # half of it nonsense
+    assert precision < 0.6
+    assert recall > 0.8
+
+
+def test_a_repeated_picture_has_no_distance_to_its_neighbor() -> None:
+    pictures = torch.rand(6, 3, 64, 64, generator=torch.Generator().manual_seed(7))
+    nearest = metrics.nearest_differences(torch.cat([pictures, pictures[:1]]))
+    assert float(nearest[0]) == float(nearest[-1]) == pytest.approx(0, abs=1e-4)
+    assert float(nearest[1:6].min()) > 0.01
+
+
+def test_a_generator_is_measured_against_fresh_renders(folder: Path, tmp_path: Path) -> None:
+    trainer = new_trainer(folder, tmp_path / "run")
+    trainer.run()
+    finish(trainer, tmp_path / "finished")
+    name = str(tmp_path / "finished")
+    assert main(["measure", "--generator", name, "--fresh", str(folder), "--threads", "1"]) == 0
+    figures = measure_generator(name, folder, folder)
+    assert figures["pictures"] == 32
+    assert figures["swd_generated"][32] > figures["swd_renders"][32], "other patches of the same renders"
+    assert figures["precision_renders"] == figures["recall_renders"] == 1
+    assert figures["psnr_db"]["lowest"] <= figures["psnr_db"]["mean"] < 25
+    with pytest.raises(InvalidInput, match="another domain or size"):
+        measure_generator("portraits", folder)
 
 
 def test_a_finished_run_is_a_generator_with_components_and_critic(folder: Path, tmp_path: Path) -> None:
