@@ -50,9 +50,13 @@ def direction_strips(
     generator: Generator, basis: Basis, seed: int, count: int = 8, sigmas: Sequence[float] = STRIP_SIGMAS
 ) -> Image.Image:
     """The first directions of a generator, a row each: one picture, moved along it by these sigmas."""
-    ws = generator.mapping(generator.latents([seed]), generator.one_hot(0 if generator.c_dim else None), STRIP_PSI)
+    ws = generator.mapping(
+        generator.latents([seed]), generator.one_hot(0 if generator.c_dim else None), STRIP_PSI
+    )
     rows = [
-        _shrunk(generator.crop(generator.synthesis(apply_edits(ws, [Edit(basis, component, strength=sigma)]))))
+        _shrunk(
+            generator.crop(generator.synthesis(apply_edits(ws, [Edit(basis, component, strength=sigma)])))
+        )
         for component in range(min(count, len(basis)))
         for sigma in sigmas
     ]

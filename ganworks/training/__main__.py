@@ -39,7 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         import torch
 
         torch.set_num_threads(options.threads)
-    command = {"render": _render, "train": _train, "finish": _finish, "measure": _measure, "strips": _strips}[options.command]
+    command = {"render": _render, "train": _train, "finish": _finish, "measure": _measure, "strips": _strips}[
+        options.command
+    ]
     try:
         command(options)
     except (GanworksError, FloatingPointError) as error:
@@ -302,6 +304,15 @@ def _strips(options: argparse.Namespace) -> None:
     basis = open_basis(path)
     direction_strips(generator, basis, options.seed, options.count).save(options.to, quality=88)
     _say(f"{options.to}: " + ", ".join(basis.names[: options.count]))
+
+
+_COMMANDS = {
+    "render": _render,
+    "train": _train,
+    "finish": _finish,
+    "measure": _measure,
+    "strips": _strips,
+}
 
 
 if __name__ == "__main__":

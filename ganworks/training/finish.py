@@ -86,7 +86,8 @@ def finish(
         basis.names[index] = name
     basis.save(folder / "components.safetensors")
     closed_form_factors(generator, FACTOR_COUNT).save(folder / "factors.safetensors")
-    save_critic(trainer.discriminator, folder / "critic.safetensors", said.label, said.license)
+    if has_learned(trainer.discriminator):
+        save_critic(trainer.discriminator, folder / "critic.safetensors", said.label, said.license)
     with torch.no_grad():
         ws = generator.mapping(generator.latents(list(SHEET_SEEDS)), truncation_psi=SHEET_TRUNCATION_PSI)
         save_sheet(generator.synthesis(ws), folder / "sheet.webp", columns=8)
@@ -102,6 +103,12 @@ def mean_w(trainer: Trainer) -> Tensor:
     z = torch.randn(W_AVERAGE_SAMPLES, trainer.ema.z_dim, generator=random).to(trainer.device)
     mean: Tensor = trainer.ema.mapping.map_to_w(z).mean(dim=0)
     return mean
+
+
+def has_learned(discriminator: Discriminator) -> bool:
+    """Whether a discriminator was ever trained: a new one's biases are all zero. Without training it is no critic."""
+    biases = [value for name, value in discriminator.named_parameters() if name.endswith("bias")]
+    return any(bool(bias.any()) for bias in biases)
 
 
 def save_critic(discriminator: Discriminator, path: Path, label: str, license: str = LICENSE) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ganworks.errors import InvalidInput
 from ganworks.generator import Generator, open_generator
+from ganworks.info import CRITIC_FILE, GENERATOR_FILE, locate
 from ganworks.perceptual import open_critic
 
 from . import metrics
@@ -51,18 +52,20 @@ def measure_generator(
         "swd_generated": _rounded(distances),
         "swd_renders": _rounded(floor),
         "swd_ratio": {
-            level: round(value / floor[level], 2) if floor[level] else None for level, value in distances.items()
+            level: round(value / floor[level], 2) if floor[level] else None
+            for level, value in distances.items()
         },
     }
     rows = data.rows[:PAIRS]
     pairs = metrics.psnr(_drawn(generator, data.batch(rows, size).latents), data.batch(rows, size).pictures)
     figures["psnr_db"] = {"mean": round(float(pairs.mean()), 2), "lowest": round(float(pairs.min()), 2)}
     few = min(MANIFOLD_PICTURES, count)
-    critic = open_critic(name)
-    real, fake, again = (metrics.critic_features(critic, x[:few]) for x in (reference, drawn, second))
-    for words, features in (("generated", fake), ("renders", again)):
-        precision, recall = metrics.precision_and_recall(features, real)
-        figures[f"precision_{words}"], figures[f"recall_{words}"] = round(precision, 3), round(recall, 3)
+    if locate(name, GENERATOR_FILE).with_name(CRITIC_FILE).exists():
+        critic = open_critic(name)
+        real, fake, again = (metrics.critic_features(critic, x[:few]) for x in (reference, drawn, second))
+        for words, features in (("generated", fake), ("renders", again)):
+            precision, recall = metrics.precision_and_recall(features, real)
+            figures[f"precision_{words}"], figures[f"recall_{words}"] = round(precision, 3), round(recall, 3)
     for words, pictures in (("generated", drawn), ("renders", reference)):
         nearest = metrics.nearest_differences(pictures[:DISTINCT_PICTURES])
         figures[f"nearest_{words}"] = {

@@ -338,6 +338,15 @@ def test_a_finished_run_is_a_generator_with_components_and_critic(folder: Path, 
     assert json.loads((tmp_path / "work" / "figures.json").read_text())["pictures_shown"] == 4
 
 
+def test_a_discriminator_that_learned_nothing_is_no_critic(folder: Path, tmp_path: Path) -> None:
+    trainer = new_trainer(folder, tmp_path / "run", replace(TINY, stages=(Stage(32, 8),)))
+    trainer.run()
+    finish(trainer, tmp_path / "finished")
+    assert (tmp_path / "finished" / "generator.safetensors").exists()
+    assert not (tmp_path / "finished" / "critic.safetensors").exists()
+    assert "recall_generated" not in measure_generator(str(tmp_path / "finished"), folder, folder)
+
+
 def test_the_commands_render_train_and_finish(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = replace(TINY, stages=(Stage(8, 4), Stage(16, 4, adversarial=True)), held_out=2)
     (tmp_path / "tiny.json").write_text(json.dumps(asdict(config)))
