@@ -9,8 +9,9 @@
   const jobs = new Map();
   const ACTIVE = new Set(["queued", "running"]);
   const SIGNED_OUT = 4401;
+  // Three seconds after the server is back, all pages know the truth again: each asks at a time of its own.
   const FIRST_DELAY_MS = 500;
-  const LONGEST_DELAY_MS = 15_000;
+  const LONGEST_DELAY_MS = 2_000;
   const pageTitle = document.title;
   PixelLift.jobs = jobs;
 
@@ -33,7 +34,7 @@
         return;
       }
       say("The connection was lost. Connecting again…");
-      timer = setTimeout(connect, delay * (0.75 + Math.random() / 2));
+      timer = setTimeout(connect, delay * (0.5 + Math.random() / 2));
       delay = Math.min(delay * 2, LONGEST_DELAY_MS);
     });
   };

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from datetime import datetime
-from pathlib import Path
 
 from tests.chaos.site import Site
 
@@ -61,11 +60,15 @@ def check_pictures(site: Site, jobs: list[str]) -> None:
             assert status != "done"
 
 
+def files(site: Site) -> set[str]:
+    """All that lies in the storage, half-written files among them."""
+    found = {str(path.relative_to(site.media)) for path in site.media.rglob("*") if path.is_file()}
+    return {name for name in found if not name.startswith("probes/")}
+
+
 def orphans(site: Site) -> set[str]:
-    """Files that no row names, half-written ones among them."""
+    """Files that no row names."""
     query = (
         "SELECT file, thumbnail FROM gallery_image UNION ALL SELECT file, thumbnail FROM gallery_savedimage"
     )
-    named = {name for row in site.rows(query) for name in row if name}
-    files = {str(path.relative_to(site.media)) for path in Path(site.media).rglob("*") if path.is_file()}
-    return {name for name in files if not name.startswith("probes/")} - named
+    return files(site) - {name for row in site.rows(query) for name in row if name}

@@ -201,7 +201,7 @@ class Site:
 
     def __init__(self, folder: Path, database_url: str, redis_url: str, **settings: str) -> None:
         self.folder, self.database_url, self.port = folder, database_url, free_port()
-        self.media = folder / "media"
+        self.media = Path(settings.get("MEDIA_ROOT", folder / "media"))
         folder.mkdir(parents=True, exist_ok=True)
         self.env = environment(
             folder,
