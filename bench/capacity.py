@@ -2,10 +2,10 @@
 How long jobs wait, before there is a machine to try it on: a simulation of the line and its workers.
 
 `python -m bench.capacity --users 1000 --workers 2` says how long people would wait; without `--workers` it looks for the
-smallest number with which they hardly do. It is the line of `transforms.line` over again in a few lines: members in turn,
-interactive work before batch work, a worker's loaded generators first, for as long as nobody waits too long for that. Time is
-in seconds; the same seed gives the same answer. `tests/chaos/test_capacity.py` holds it against real workers; assumptions
-and results are in `docs/scaling.md`.
+smallest number with which they hardly do. It is the line of `transforms.line` over again, without rows: members in turn,
+interactive work before batch work, a worker's loaded generators first, for as long as nobody waits too long for that. Time
+is in seconds; the same seed gives the same answer. `tests/chaos/test_capacity.py` holds it against real workers;
+assumptions and results are in `docs/scaling.md`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import random
 import sys
 from collections import OrderedDict, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bench.report import Row, percentile, table
 
@@ -91,7 +91,7 @@ class _Worker:
 
 
 class _Line:
-    """What waits: for each priority a heap by turn. A member's jobs have rising turns; a newcomer begins where others are."""
+    """What waits: for each priority a heap by turn. A member's jobs have rising turns; newcomers begin where others are."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
@@ -113,9 +113,9 @@ class _Line:
     def next(self, now: float, worker: _Worker) -> Wish:
         priority = INTERACTIVE if self._waiting[INTERACTIVE] else BATCH
         batch = self._waiting[BATCH]
-        if batch and worker.since_batch >= BATCH_EVERY - 1:
-            if now - batch[0][1] >= self._fleet.batch_patience_seconds:
-                priority = BATCH
+        aged = batch and now - batch[0][1] >= self._fleet.batch_patience_seconds
+        if aged and worker.since_batch >= BATCH_EVERY - 1:
+            priority = BATCH
         worker.since_batch = 0 if priority == BATCH else worker.since_batch + 1
         heap = self._waiting[priority]
         chosen = self._preferred(heap, now, worker)
@@ -153,8 +153,7 @@ def simulate(wishes: Sequence[Wish], fleet: Fleet) -> list[Served]:
         while busy and busy[0][0] <= now:
             free.append(heapq.heappop(busy)[1])
         while free and len(line):
-            index = _best(free, workers, line)
-            free.remove(index)
+            index = free.pop(0)  # any idle worker may hear the bell first
             worker = workers[index]
             wish = line.next(now, worker)
             loading = fleet.load_seconds if worker.take(wish.generator, fleet.resident) else 0.0
@@ -162,11 +161,6 @@ def simulate(wishes: Sequence[Wish], fleet: Fleet) -> list[Served]:
             served.append(Served(wish, now, ended))
             heapq.heappush(busy, (ended, index))
     return served
-
-
-def _best(free: list[int], workers: list[_Worker], line: _Line) -> int:
-    """Which of the idle workers hears the bell first: any of them does."""
-    return free[0]
 
 
 # --- A day ---------------------------------------------------------------------------------------------------------
@@ -238,21 +232,15 @@ def waits(served: Sequence[Served]) -> dict[str, list[float]]:
     return found
 
 
-def enough_workers(day: Day, users: int, fleet_of: Fleet, aim: Aim, seed: int = 0) -> int:
+def enough_workers(day: Day, users: int, fleet: Fleet, aim: Aim, seed: int = 0) -> int:
     """The smallest number with which the aim is reached in the busiest hour."""
     wishes = day.busiest_hour(users, seed)
     count = max(1, math.ceil(day.load(users)))
     while True:
-        served = simulate(wishes, _with(fleet_of, count))
+        served = simulate(wishes, replace(fleet, workers=count))
         if percentile([one.waited for one in served], 0.95) <= aim.waited_seconds:
             return count
         count += max(1, count // 50)
-
-
-def _with(fleet: Fleet, workers: int) -> Fleet:
-    from dataclasses import replace
-
-    return replace(fleet, workers=workers)
 
 
 def report(day: Day, users: int, fleet: Fleet, seed: int = 0) -> list[Row]:
@@ -261,7 +249,7 @@ def report(day: Day, users: int, fleet: Fleet, seed: int = 0) -> list[Row]:
         Row(
             f"{kind}: {len(values):,} in the hour",
             "",
-            f"waits {_short(percentile(values, 0.5))} median, {_short(percentile(values, 0.95))} p95, {_short(max(values))} most",
+            f"waits {percentile(values, 0.5):.1f} s median, {percentile(values, 0.95):.1f} s p95, {max(values):.1f} s most",
         )
         for kind, values in sorted(waits(served).items())
     ]
@@ -269,12 +257,10 @@ def report(day: Day, users: int, fleet: Fleet, seed: int = 0) -> list[Row]:
     return [*rows, Row(f"{fleet.workers:,} workers", "", f"busy {100 * busy:.0f} % of the hour")]
 
 
-def _short(seconds: float) -> str:
-    return f"{seconds:.1f} s"
-
-
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.capacity", description="How long would people wait?")
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.capacity", description="How long would people wait?"
+    )
     parser.add_argument("--users", type=int, required=True, help="members who come on one day")
     parser.add_argument("--workers", type=int, help="without it: as many as are enough")
     parser.add_argument("--speed", type=float, default=1.0, help="how much faster than one core a worker is")
@@ -285,12 +271,12 @@ def main() -> int:
     day = Day(tuple(_faster(kind, given.speed) for kind in STARTERS.kinds))
     fleet = Fleet(1, given.resident, given.load_seconds)
     workers = given.workers or enough_workers(day, given.users, fleet, Aim(), given.seed)
-    print(table(report(day, given.users, _with(fleet, workers), given.seed)))
+    print(table(report(day, given.users, replace(fleet, workers=workers), given.seed)))
     return 0
 
 
 def _faster(kind: Kind, speed: float) -> Kind:
-    return Kind(kind.name, kind.seconds / speed, kind.per_day, kind.priority, kind.spread)
+    return replace(kind, seconds=kind.seconds / speed)
 
 
 if __name__ == "__main__":

@@ -50,7 +50,9 @@ def measure() -> Iterator[Service]:
     def render() -> None:
         from transforms.engine import SeedSource
 
-        local.render(SeedSource(info.sha256, int(time.perf_counter_ns() % 2**31)), [Edit(0, 1.0, 0, info.num_ws)])
+        local.render(
+            SeedSource(info.sha256, int(time.perf_counter_ns() % 2**31)), [Edit(0, 1.0, 0, info.num_ws)]
+        )
 
     def project() -> None:
         local.project(

@@ -31,7 +31,8 @@ structlog.configure(
 def _renderer() -> list[Any]:
     if env.flag("LOG_JSON", default=not sys.stderr.isatty()):
         return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-    return [structlog.dev.ConsoleRenderer()]
+    # structlog's own choice draws boxes with all local variables, passwords among them, and takes seconds for each.
+    return [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
 
 
 LOGGING: dict[str, Any] = {

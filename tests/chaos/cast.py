@@ -2,8 +2,9 @@
 
     python -m tests.chaos.cast < orders.json
 
-reads ``{"members": ["ada", ...], "jobs": [["ada", 250], ...]}``: seeds for jobs of one picture each, asked for in that
-order through the same services as pages and API. Answers ``{"members": {"ada": {"session": ..., ...}}, "jobs": [id, ...]}``.
+reads ``{"members": ["ada", ...], "jobs": [["ada", 250, 0.5], ...]}``: seeds for jobs of one picture each, asked for in
+that order through the same services as pages and API, each so many seconds after the beginning. Answers
+``{"members": {"ada": {"session": ..., ...}}, "jobs": [id, ...]}``.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from typing import Any
 
 import django
@@ -51,9 +53,11 @@ def _ask(wishes: list[list[Any]]) -> list[str]:
 
     generator = engine().generators()[0].name
     users = {user.user_name: user for user in User.objects.all()}
-    return [
-        str(services.request_random(users[name], generator=generator, seed=seed).pk) for name, seed in wishes
-    ]
+    begun, made = time.monotonic(), []
+    for name, seed, at in wishes:
+        time.sleep(max(0, begun + at - time.monotonic()))
+        made.append(str(services.request_random(users[name], generator=generator, seed=seed).pk))
+    return made
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -180,6 +180,10 @@ class Member:
             connection.request(method, path, data, headers)
             answer = connection.getresponse()
             return Answer(answer.status, answer.read(), time.monotonic() - begun)
+        except TimeoutError as error:
+            raise TimeoutError(
+                f"{method} {path}: no answer in {patience:.0f} s. {self.site.web.log[-3000:]}"
+            ) from error
         finally:
             connection.close()
 
@@ -211,7 +215,6 @@ class Site:
             ENGINE_CLASS="tests.chaos.engine.SleepingEngine",
             QUOTA_OUTSTANDING_JOBS="1000000",
             API_RATE="1000000/min",
-            LOG_JSON="0",
             **settings,
         )
         self.web = Process(("serve", "--no-prepare"), self.env, folder / "web.log")
@@ -276,13 +279,16 @@ class Site:
     def people(self, *names: str) -> list[Member]:
         return self.order(names, [])[0]
 
-    def order(self, names: Iterable[str], jobs: list[tuple[str, int]]) -> tuple[list[Member], list[str]]:
-        """Members, and the ids of jobs that were asked for in this order: who, and the seed."""
+    def order(
+        self, names: Iterable[str], jobs: Sequence[tuple[str, int] | tuple[str, int, float]]
+    ) -> tuple[list[Member], list[str]]:
+        """Members, and the ids of jobs that were asked for in this order: who, the seed, and after how many seconds."""
+        timed = [(*job, 0.0)[:3] for job in jobs]
         done = subprocess.run(
             [sys.executable, "-m", "tests.chaos.cast"],
             cwd=ROOT,
             env=self.env,
-            input=json.dumps({"members": list(names), "jobs": jobs}),
+            input=json.dumps({"members": list(names), "jobs": timed}),
             capture_output=True,
             text=True,
             timeout=600,

@@ -1,0 +1,74 @@
+"""The simulation that plans are made with, held against real workers under the same load."""
+
+from __future__ import annotations
+
+import random
+import statistics
+from collections.abc import Callable
+
+import pytest
+
+from bench.capacity import Fleet, Wish, simulate
+from bench.report import percentile
+from tests.chaos import ledger
+from tests.chaos.bars import FULL, bar
+from tests.chaos.engine import seed_for
+from tests.chaos.site import Site
+from tests.chaos.test_load import run
+
+pytestmark = pytest.mark.timeout(1800)
+JOBS = 400 if FULL else 60
+MEMBERS = 12
+WORKERS = 2
+BUSY = 0.75
+"""Of the workers' time: enough that jobs wait for each other."""
+
+KINDS = ((0.6, 150), (0.3, 300), (0.1, 1500))
+"""How often, and how many milliseconds: most work is short, and some is ten times as long."""
+
+
+def wishes(chance: random.Random, overhead_seconds: float) -> list[Wish]:
+    """Arrivals at random, as many as keep the workers so busy."""
+    mean = sum(share * milliseconds / 1000 for share, milliseconds in KINDS) + overhead_seconds
+    made, at = list[Wish](), 0.0
+    for _ in range(JOBS):
+        at += chance.expovariate(BUSY * WORKERS / mean)
+        (kind,) = chance.choices(KINDS, [share for share, _ in KINDS])
+        made.append(Wish(at, chance.randrange(MEMBERS), "job", kind[1] / 1000))
+    return made
+
+
+def test_waiting_times_are_as_the_simulation_says(make_site: Callable[..., Site]) -> None:
+    site = make_site("capacity")
+    names = [f"member-{number}" for number in range(MEMBERS)]
+    calm = run(site, ["first", "second"], [(name, seed_for(100)) for name in names] * 3)
+    overhead = calm.seconds_per_job - 0.1
+    planned = wishes(random.Random(3), overhead)
+    with site.working("first", "second"):
+        _, jobs = site.order(
+            names, [(names[wish.member], seed_for(round(1000 * wish.seconds)), wish.at) for wish in planned]
+        )
+        site.wait_for(jobs, 120)
+    ledger.check_moves(site, jobs)
+    asked = """
+        SELECT extract(epoch FROM created_at)::float, extract(epoch FROM started_at)::float
+        FROM transforms_job WHERE id = ANY(%s::uuid[]) ORDER BY array_position(%s::uuid[], id)
+    """
+    rows = site.rows(asked, jobs, jobs)
+    begun = rows[0][0]
+    arrived = [
+        Wish(created - begun, wish.member, wish.kind, wish.seconds)
+        for wish, (created, _) in zip(planned, rows, strict=True)
+    ]
+    measured = [started - created for created, started in rows]
+    served = simulate(arrived, Fleet(WORKERS, overhead_seconds=overhead))
+    predicted = [one.waited for one in served]
+    mean, said = statistics.fmean(measured), statistics.fmean(predicted)
+    assert len(predicted) == len(measured) == JOBS
+    bar(
+        f"capacity model: waiting time of {JOBS} jobs, {WORKERS} workers {100 * BUSY:.0f} % busy",
+        "mean within a quarter (or 50 ms) of what the simulation says",
+        f"{1000 * mean:.0f} ms, predicted {1000 * said:.0f} ms; "
+        f"p95 {1000 * percentile(measured, 0.95):.0f} ms, predicted {1000 * percentile(predicted, 0.95):.0f} ms",
+        abs(mean - said) <= max(0.25 * said, 0.05),
+    )
