@@ -134,7 +134,7 @@ def redis(name: str) -> str:
         raise BadSetting(
             f"{name} must begin with redis://, rediss:// or unix://: for example redis://localhost:6379/0."
         )
-    limits = {"socket_connect_timeout": 3, "socket_timeout": 5, "health_check_interval": 30}
+    limits = {"socket_connect_timeout": 2, "socket_timeout": 3, "health_check_interval": 30}
     more = [f"{option}={value}" for option, value in limits.items() if f"{option}=" not in url]
     return "&".join([f"{url}{'&' if '?' in url else '?'}{more[0]}", *more[1:]]) if more else url
 

@@ -34,7 +34,13 @@ class Unfit(Exception):
 def readiness(only: Collection[str] | None = None) -> list[Part]:
     """All parts that these settings need, or those of them that `only` names."""
     probes = {**PROBES, "previews": previews} if settings.PREVIEW_LANE == "workers" else PROBES
-    return [_ask(name, probe) for name, probe in probes.items() if only is None or name in only]
+    parts: list[Part] = []
+    for name, probe in probes.items():
+        if only is not None and name not in only:
+            continue
+        deaf = name in HEARD_THROUGH_CACHE and any(part.name == "cache" and not part.ok for part in parts)
+        parts.append(Part(name, False, DEAF) if deaf else _ask(name, probe))
+    return parts
 
 
 def _ask(name: str, probe: Callable[[], str]) -> Part:
@@ -123,6 +129,8 @@ def first_line(error: BaseException) -> str:
     return lines[0].strip().rstrip(".") if lines else type(error).__name__
 
 
+HEARD_THROUGH_CACHE = ("worker", "previews")  # a cache that hangs is waited for once
+DEAF = "Nothing can be heard of them, since the cache does not answer."
 OF_WEB = ("database", "storage", "cache")
 PROBES: dict[str, Callable[[], str]] = {
     "database": database,

@@ -159,7 +159,7 @@ def _database() -> dict[str, Any]:
         "pool": {
             "min_size": 0,
             "max_size": env.whole("DATABASE_POOL_SIZE", 10, minimum=1),
-            "timeout": 5.0,
+            "timeout": 3.0,
             "reconnect_timeout": 4.0,
         },
     }
@@ -417,6 +417,8 @@ USE_I18N = True
 USE_TZ = True
 
 DJANGO_STRUCTLOG_STATUS_4XX_LOG_LEVEL = logging.INFO
+# Else every request, /healthz too, asks the database who is signed in, and once more when the database is away.
+DJANGO_STRUCTLOG_USER_ID_FIELD = ""
 DJANGO_STRUCTLOG_TRUST_UPSTREAM_REQUEST_ID = True  # by then it is ours, see pixellift.middleware.numbered
 
 # --- Metrics -------------------------------------------------------------------------------------------------------
