@@ -13,6 +13,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from transforms.broker import stopping
+from transforms.durability import forgettable
 from transforms.errors import Canceled, JobFailed, LeaseLost, ShuttingDown
 from transforms.events import publish
 from transforms.models import Job, JobQuerySet
@@ -48,6 +49,12 @@ class JobContext:
         """The member wants what was found so far."""
         self._told_at = self._asked_at = 0.0
 
+    def hear(self, *, cancel_requested: bool, keep_partial: bool) -> None:
+        """What the row says of the member's wishes, as it was just read."""
+        self._asked_at = time.monotonic()
+        self.kept = keep_partial
+        self.canceled = cancel_requested and not keep_partial
+
     @property
     def held(self) -> JobQuerySet:
         """The job, for as long as this attempt is the one that may write."""
@@ -66,7 +73,9 @@ class JobContext:
 
     def update(self, **changes: Any) -> None:
         """Change the job's row and tell its watchers. LeaseLost if it is not ours any more."""
-        if not self.held.update(sequence=F("sequence") + 1, **changes):
+        with forgettable():
+            kept = self.held.update(sequence=F("sequence") + 1, **changes)
+        if not kept:
             self.lost = True
             raise LeaseLost
         publish(self.pk)
@@ -87,6 +96,10 @@ class JobContext:
     def check(self) -> None:
         """Raise the reason to leave, if there is one. Somebody who wants what was found so far is none."""
         self._ask()
+        self.leave()
+
+    def leave(self) -> None:
+        """Raise the reason to leave, as far as it is known without asking again."""
         if self.lost:
             raise LeaseLost
         if self.canceled:
@@ -97,9 +110,8 @@ class JobContext:
             raise ShuttingDown
 
     def _ask(self) -> None:
-        row = self.held.values_list("cancel_requested", "keep_partial").first()
+        row = self.held.values("cancel_requested", "keep_partial").first()
         if row is None:
             self.lost = True
         else:
-            self.kept = row[1]
-            self.canceled = row[0] and not self.kept
+            self.hear(**row)

@@ -13,14 +13,16 @@ from django.utils import timezone
 
 from gallery.models import Image, ImageQuerySet, SavedImage, Status
 from transforms import metrics, slices
+from transforms.durability import forgettable
 from transforms.events import publish_on_commit
 from transforms.models import CheckpointImport, ImportState, Job, JobQuerySet, Operation, State
 
 
 def begin(job: Job) -> None:
     """A worker has claimed the job: its pictures show that something happens."""
-    _mark(job, Status.RUNNING)
-    publish_on_commit(job.pk)
+    with forgettable():
+        _mark(job, Status.RUNNING)
+        publish_on_commit(job.pk)
 
 
 def complete(held: JobQuerySet, job: Job, result: dict[str, object], write: Callable[[], None]) -> bool:

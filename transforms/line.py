@@ -15,6 +15,7 @@ for as long as that.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -29,6 +30,7 @@ from transforms.models import Job, JobQuerySet, Priority
 WINDOW = 64
 """How many jobs at the head of the line a worker looks at."""
 BATCH_EVERY = 4
+LOOK_EVERY_SECONDS = 1.0
 
 
 class Place(NamedTuple):
@@ -46,6 +48,7 @@ class Line:
 
     def __init__(self) -> None:
         self.since_batch = 0
+        self._looked_at = -LOOK_EVERY_SECONDS
 
     def claim_next(self, token: UUID, worker: str, resident: Collection[str] = ()) -> UUID | None:
         """Take the job that is next for a worker that has the generators `resident` loaded. None: nothing waits for it."""
@@ -67,8 +70,18 @@ class Line:
         head = _places(waiting[:WINDOW])
         preferred = prefer(head, resident)
         if head and head[0].priority == Priority.INTERACTIVE and self.since_batch >= BATCH_EVERY - 1:
-            return [*_aged(waiting), *preferred]
+            return [*self._aged(waiting), *preferred]
         return preferred
+
+    def _aged(self, waiting: JobQuerySet) -> list[Place]:
+        """The first batch job in line, if it has waited for long. Where there was none, it is not looked again at once."""
+        if time.monotonic() - self._looked_at < LOOK_EVERY_SECONDS:
+            return []
+        horizon = timezone.now() - timedelta(seconds=settings.BATCH_PATIENCE_SECONDS)
+        first = _places(waiting.filter(priority=Priority.BATCH)[:1])
+        aged = [place for place in first if place.created_at <= horizon]
+        self._looked_at = -LOOK_EVERY_SECONDS if aged else time.monotonic()
+        return aged
 
 
 def servable() -> JobQuerySet:
@@ -94,13 +107,6 @@ def prefer(head: list[Place], resident: Collection[str]) -> list[Place]:
         return 1 if place.generator in resident or not place.generator else 2
 
     return [*sorted(rounds, key=rank), *head[len(rounds) :]]
-
-
-def _aged(waiting: JobQuerySet) -> list[Place]:
-    """The first batch job in line, if it has waited for long."""
-    horizon = timezone.now() - timedelta(seconds=settings.BATCH_PATIENCE_SECONDS)
-    first = _places(waiting.filter(priority=Priority.BATCH)[:1])
-    return [place for place in first if place.created_at <= horizon]
 
 
 def _patience_ends() -> datetime:

@@ -9,12 +9,13 @@ from typing import Any
 import structlog
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
-from django.db import connections, models, transaction
+from django.db import connections, models
 from django.db.models import Case, F, Max, Q, When
 from django.utils import timezone
 
 from accounts.models import User
 from gallery.models import Image, SavedImage, Status
+from transforms.durability import forgettable
 
 
 class Operation(models.TextChoices):
@@ -220,7 +221,7 @@ class JobQuerySet(models.QuerySet["Job"]):
         free = self.claimable().filter(pk=pk)
         if not connections[self.db].features.has_select_for_update_skip_locked:
             return free._take(token, worker)
-        with transaction.atomic(using=self.db):
+        with forgettable():
             rows = free.order_by().select_for_update(skip_locked=True)
             return bool(rows.values_list("pk", flat=True)) and free._take(token, worker)
 

@@ -67,6 +67,7 @@ def _run(pk: uuid.UUID, token: uuid.UUID) -> None:
         .get(pk=pk)
     )
     context = JobContext(pk, token, job.deadline)
+    context.hear(cancel_requested=job.cancel_requested, keep_partial=job.keep_partial)
     metrics.job_taken(job)
     began = time.perf_counter()
     known = {"job_id": str(pk), "operation": job.operation, "request_id": job.request_id}
@@ -110,7 +111,7 @@ def _attempt(job: Job, context: JobContext) -> None:
 
 def _work(job: Job, context: JobContext) -> None:
     lifecycle.begin(job)
-    context.check()
+    context.leave()
     try:
         with engine().job_threads():
             outcome = operation_of(job.operation)(job, context)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from django.db import transaction
 from PIL.Image import Image as Picture
 
 from gallery.models import Image, Status
 from gallery.services import prepare_image
 from transforms.context import JobContext, Outcome
+from transforms.durability import forgettable
 from transforms.engine import engine
 from transforms.lifecycle import undrawn
 from transforms.models import Job
@@ -35,7 +35,7 @@ def _store(job: Job, context: JobContext, image: Image, picture: Picture) -> Non
     stored = prepare_image(image, picture)
     ready = [*job.result["ready"], str(image.pk)]
     total = len(job.result["images"])
-    with transaction.atomic():
+    with forgettable():
         context.update(
             result={**job.result, "ready": ready},
             progress=len(ready) / total,
