@@ -73,7 +73,7 @@ class JobContext:
 
     def update(self, **changes: Any) -> None:
         """Change the job's row and tell its watchers. LeaseLost if it is not ours any more."""
-        with forgettable():
+        with forgettable(single=True):
             kept = self.held.update(sequence=F("sequence") + 1, **changes)
         if not kept:
             self.lost = True
