@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import threading
 import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -43,7 +44,8 @@ class ObjectStore:
             aws_access_key_id="test",
             aws_secret_access_key="test",
         )
-        self.client.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
+        with suppress(self.client.exceptions.BucketAlreadyOwnedByYou):  # moto's buckets are the process's
+            self.client.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
 
     def __enter__(self) -> Self:
         return self
