@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 import structlog
@@ -71,6 +72,14 @@ class BucketStorage(S3Storage):  # type: ignore[misc]  # django-storages ships n
         with in_words(path):
             folders, names = super().listdir(path)
         return folders, names
+
+    def walk(self, path: str) -> Iterator[tuple[str, datetime]]:
+        """Every file below `path` in the order of the names, with the time at which it was written. Asked for in pages."""
+        prefix = self._normalize_name(clean_name(path)) + "/"
+        above = len(prefix) - len(path) - 1
+        with in_words(path):
+            for entry in self.bucket.objects.filter(Prefix=prefix):
+                yield entry.key[above:], entry.last_modified
 
     def size(self, name: str) -> int:
         with in_words(name):

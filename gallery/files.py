@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from django.core.files.base import ContentFile
 from django.core.files.storage import Storage, default_storage
@@ -135,15 +136,27 @@ def folders(path: str, storage: Storage = default_storage) -> list[str]:
         return []
 
 
-def newest_change(path: str, storage: Storage = default_storage) -> datetime:
-    """When a file below `path` was written last; the beginning of time if there is none."""
+def walk(path: str, storage: Storage = default_storage) -> Iterator[tuple[str, datetime]]:
+    """Every file below `path`, folder by folder, with the time at which it was written."""
+    if hasattr(storage, "walk"):  # an object store lists many at a time, with their times
+        yield from storage.walk(path)
+        return
     try:
         inner, names = storage.listdir(path)
     except (FileNotFoundError, NotADirectoryError):
-        inner, names = [], []
-    times = [storage.get_modified_time(f"{path}/{name}") for name in names]
-    times += [newest_change(f"{path}/{folder}", storage) for folder in inner]
-    return max(times, default=datetime(1970, 1, 1, tzinfo=UTC))
+        return
+    for name in names:
+        with contextlib.suppress(FileNotFoundError):  # it went meanwhile
+            yield f"{path}/{name}", storage.get_modified_time(f"{path}/{name}")
+    for folder in inner:
+        yield from walk(f"{path}/{folder}", storage)
+
+
+def drop_empty_folders(path: str, storage: Storage = default_storage) -> None:
+    """Delete the folders at and below `path` in which there is nothing."""
+    for folder in folders(path, storage):
+        drop_empty_folders(f"{path}/{folder}", storage)
+    _drop_if_empty(path, storage)
 
 
 def _drop_if_empty(path: str, storage: Storage) -> None:

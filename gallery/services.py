@@ -16,10 +16,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
+from functools import partial
 from pathlib import PurePath
 from typing import Any
-from uuid import UUID
+from uuid import uuid5
 
 from django.conf import settings
 from django.core.files.storage import default_storage
@@ -48,32 +48,45 @@ from gallery.uploads import Limits, read_upload, too_many_bytes
 
 NAME_LENGTH = 120
 PURGE_BATCH = 100
-ORPHAN_AGE = timedelta(days=1)
 
 # --- Files that jobs make ------------------------------------------------------------------------------------------
 
 
 @dataclass
 class Stored:
-    """Files that were written for a row, and what the row will say of them."""
+    """Files that were written for a row, and what the row will say of them. `former`: those that they take the place of."""
 
     row: Image | SavedImage
     values: dict[str, Any]
     names: list[str]
     expressions: dict[str, Any] = field(default_factory=dict)
+    former: list[str] = field(default_factory=list)
 
     def apply(self, **more: Any) -> None:
         """One UPDATE of the row (with `more` fields, if given), and the same on the instance."""
         values = {**self.values, **more}
         changed = type(self.row).objects.filter(pk=self.row.pk).update(**{**values, **self.expressions})
         if not changed:
-            for name in self.names:
-                default_storage.delete(name)
+            self.discard()
             raise PictureGone(
                 f"{type(self.row).__name__} {self.row.pk} was deleted while its files were written."
             )
         for name, value in values.items():
             setattr(self.row, name, value)
+        _delete_later(self.former, self.names)
+
+    def discard(self) -> None:
+        """The result is not wanted any more: delete its files, but for those that the row had before."""
+        for name in self.names:
+            if name not in self.former:
+                default_storage.delete(name)
+
+
+def _delete_later(former: list[str], names: list[str]) -> None:
+    """Delete the files that were replaced, once it is certain that they were."""
+    for name in former:
+        if name not in names:
+            transaction.on_commit(partial(default_storage.delete, name), robust=True)
 
 
 def prepare_image(image: Image, picture: Pillow.Image | bytes) -> Stored:
@@ -102,11 +115,17 @@ def store_saved(
     prepare_saved(saved, picture, latent).apply(**more)
 
 
-def prepare_upscaled(saved: SavedImage, picture: Pillow.Image | bytes, upscaler: str) -> Stored:
-    """Write the enlarged picture. Its size in bytes is added to the row's, in place of a former one's."""
+def prepare_upscaled(
+    saved: SavedImage, picture: Pillow.Image | bytes, upscaler: str, tag: str = ""
+) -> Stored:
+    """Write the enlarged picture. Its size in bytes is added to the row's, in place of a former one's.
+
+    `tag` tells the file from a former one, which counts until this one does.
+    """
     encoded = files.encoded(picture)
     former = saved.upscaled_file.size if saved.upscaled_file else 0
-    name = files.write(saved_image_path(saved, f"upscaled.{encoded.extension}"), encoded.data)
+    names = [str(saved.upscaled_file.name)] if saved.upscaled_file else []
+    name = files.write(saved_image_path(saved, f"upscaled{tag}.{encoded.extension}"), encoded.data)
     values = {
         "upscaled_file": name,
         "upscaled_width": encoded.width,
@@ -114,39 +133,75 @@ def prepare_upscaled(saved: SavedImage, picture: Pillow.Image | bytes, upscaler:
         "upscaler": upscaler,
         "status_superresolution": Status.DONE,
     }
-    return Stored(saved, values, [name], {"byte_size": F("byte_size") + len(encoded.data) - former})
+    more = {"byte_size": F("byte_size") + len(encoded.data) - former}
+    return Stored(saved, values, [name], more, former=names)
 
 
 def store_upscaled(saved: SavedImage, picture: Pillow.Image | bytes, upscaler: str, **more: Any) -> None:
     prepare_upscaled(saved, picture, upscaler).apply(**more)
 
 
-def store_projection(
-    image: Image, *, key: str, latent: bytes, preview: Pillow.Image | bytes | None = None, **values: Any
-) -> Projection:
-    """Keep where `image` lies in a latent space (safetensors bytes), and what the generator draws there.
+@dataclass
+class StoredProjection:
+    """The files of a projection that were written, and the row that will name them in place of the `former` ones."""
 
-    `values`: generator, generator_sha256, space, crop, steps, loss, psnr. An equal one (same `key`) is replaced.
-    The image points at it afterwards. Raises `PictureGone` if the image was deleted for good.
+    image: Image
+    row: Projection
+    names: list[str]
+    former: list[str]
+
+    def apply(self) -> Projection:
+        """Keep the row, and let the image point at it. Raises `PictureGone` if the image was deleted for good."""
+        with transaction.atomic():
+            if not Image.objects.select_for_update().filter(pk=self.image.pk).exists():
+                files.delete_folder(projection_path(self.row, "").rstrip("/"))
+                raise PictureGone(f"Image {self.image.pk} was deleted while it was projected.")
+            self.row.save()
+            Image.objects.filter(pk=self.image.pk).update(projection=self.row)
+            _delete_later(self.former, self.names)
+        self.image.projection = self.row
+        return self.row
+
+    def discard(self) -> None:
+        """The projection is not wanted any more: delete its files, but for those that the row had before."""
+        for name in self.names:
+            if name not in self.former:
+                default_storage.delete(name)
+
+
+def prepare_projection(
+    image: Image,
+    *,
+    key: str,
+    latent: bytes,
+    preview: Pillow.Image | bytes | None = None,
+    tag: str = "",
+    **values: Any,
+) -> StoredProjection:
+    """Write where `image` lies in a latent space (safetensors bytes), and what the generator draws there.
+
+    `values`: generator, generator_sha256, space, crop, steps, loss, psnr. An equal one (same `key`) is replaced; until then
+    its files stay what they are, if the `tag` is another one.
     """
-    former = Projection.objects.filter(image=image, key=key).first()
-    row = former or Projection(image=image, key=key)
-    row.file.name = files.write(projection_path(row, "latent.safetensors"), latent)
+    row = Projection.objects.filter(image=image, key=key).first()
+    former = [str(file.name) for file in (row.file, row.preview) if file] if row else []
+    row = row or Projection(id=uuid5(image.pk, key), image=image, key=key)
+    names = [files.write(projection_path(row, f"latent{tag}.safetensors"), latent)]
+    row.file.name = names[0]
     row.byte_size = len(latent)
     if preview is not None:
         encoded = files.encoded(preview)
-        row.preview.name = files.write(projection_path(row, f"preview.{encoded.extension}"), encoded.data)
+        names.append(files.write(projection_path(row, f"preview{tag}.{encoded.extension}"), encoded.data))
+        row.preview.name = names[-1]
         row.byte_size += len(encoded.data)
     for name, value in values.items():
         setattr(row, name, value)
-    with transaction.atomic():
-        if not Image.objects.select_for_update().filter(pk=image.pk).exists():
-            files.delete_folder(projection_path(row, "").rstrip("/"))
-            raise PictureGone(f"Image {image.pk} was deleted while it was projected.")
-        row.save()
-        Image.objects.filter(pk=image.pk).update(projection=row)
-    image.projection = row
-    return row
+    return StoredProjection(image, row, names, former)
+
+
+def store_projection(image: Image, **values: Any) -> Projection:
+    """`prepare_projection` and `apply`."""
+    return prepare_projection(image, **values).apply()
 
 
 def _prepare(
@@ -318,32 +373,6 @@ def _purge(rows: PictureQuerySet) -> int:
         purged += len(batch)
 
 
-def purge_orphans() -> int:
-    """Delete folders of files whose row is gone: what a crash between two steps can leave. How many folders.
-
-    A folder younger than `ORPHAN_AGE` may belong to a row that is just being written, and is left alone.
-    """
-    return sum(_purge_orphans(kind, model) for kind, model in (("images", Image), ("saved", SavedImage)))
-
-
-def _purge_orphans(kind: str, model: type[Picture]) -> int:
-    deleted = 0
-    for owner in files.folders(kind):
-        for name in files.folders(f"{kind}/{owner}"):
-            folder = f"{kind}/{owner}/{name}"
-            if not _has_row(model, name) and files.newest_change(folder) < timezone.now() - ORPHAN_AGE:
-                files.delete_folder(folder)
-                deleted += 1
-    return deleted
-
-
-def _has_row(model: Any, name: str) -> bool:
-    try:
-        return bool(model.objects.filter(pk=UUID(name)).exists())
-    except ValueError:
-        return False
-
-
 def hide(rows: models.QuerySet[Any]) -> int:
     """A moderator hides pictures: from then on nobody sees them outside the admin."""
     return rows.filter(hidden_at=None).update(hidden_at=timezone.now())
@@ -365,7 +394,6 @@ __all__ = [
     "prepare_saved",
     "prepare_upscaled",
     "purge_deleted",
-    "purge_orphans",
     "rename",
     "restore",
     "soft_delete",

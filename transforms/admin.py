@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from django.contrib import admin, messages
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django_dramatiq.models import Task
 
 from transforms import import_admin, services
 from transforms.errors import TransformError
-from transforms.models import Job
+from transforms.estimates import HIGH, LOW, calibration
+from transforms.models import Job, RunTime
 
-__all__ = ["JobAdmin", "import_admin"]
+__all__ = ["JobAdmin", "RunTimeAdmin", "import_admin"]
 
 # The broker's own list of messages shows arguments and errors unescaped, and says less than the rows of jobs.
 if admin.site.is_registered(Task):
@@ -133,6 +135,33 @@ class JobAdmin(admin.ModelAdmin[Job]):
                 self.message_user(request, f"{job.title}: {error}", messages.WARNING)
             else:
                 self.message_user(request, f"{job.title}: tried again.")
+
+
+@admin.register(RunTime)
+class RunTimeAdmin(admin.ModelAdmin[RunTime]):
+    """How long jobs took, and how often what was told at their beginning came true. Nothing is typed here."""
+
+    change_list_template = "admin/transforms/runtime/change_list.html"
+    list_display = ["kind", "device", "seconds", "low", "high", "came_true", "created_at"]
+    list_filter = ["device"]
+    search_fields = ["kind"]
+    ordering = ["-id"]
+
+    @admin.display(description="came true", boolean=True)
+    def came_true(self, run: RunTime) -> bool | None:
+        return run.came_true
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        told = {"calibration": calibration(), "expected": HIGH - LOW}
+        return super().changelist_view(request, {**(extra_context or {}), **told})
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: RunTime | None = None) -> bool:
+        return False
 
 
 def _as_json(value: object) -> SafeString:

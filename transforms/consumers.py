@@ -20,17 +20,19 @@ from accounts.models import User
 from gallery.models import Image
 from transforms import metrics
 from transforms.errors import InvalidParams, NotReady, TransformError
+from transforms.estimates import Outlook, outlooks
 from transforms.events import group_of
-from transforms.models import Job
+from transforms.models import ACTIVE, Job
 from transforms.previews import Editor, PreviewLane, artist, open_editor, warm, wish_from
 from transforms.projections import needs_projection
-from transforms.representation import jobs_as_data
+from transforms.representation import jobs_as_data, outlook_as_data
 
 SIGNED_OUT = 4401
 NOT_FOUND = 4404
 TOO_LONG = 1009
 MAX_MESSAGE_CHARACTERS = 16_384
 SNAPSHOT_JOBS = 30
+OUTLOOK_EVERY_SECONDS = 3.0
 SNAPSHOT_AGE = timedelta(hours=1)
 NEEDS_PROJECTION = "needs-projection"
 
@@ -79,23 +81,58 @@ class MemberConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels 
 
 
 class JobsConsumer(MemberConsumer):
-    """All jobs of the member: a snapshot first, then each change. Says nothing to what it hears."""
+    """All jobs of the member: a snapshot first, then each change, and now and then how long what is not over will take.
+
+    Says nothing to what it hears.
+    """
 
     label = "jobs"
     group = ""
+    telling: asyncio.Task[None] | None = None
+    active: set[str]
 
     async def welcome(self) -> None:
         self.group = group_of(self.user.pk)
         # Joined before the look at the database, so that nothing falls in between; sequences sort it out.
         await self.channel_layer.group_add(self.group, self.channel_name)
-        await self.say({"type": "snapshot", "jobs": await database_sync_to_async(snapshot)(self.user)})
+        jobs = await database_sync_to_async(snapshot)(self.user)
+        await self.say({"type": "snapshot", "jobs": jobs})
+        self.active = {job["id"] for job in jobs if job["state"] in ACTIVE}
+        self._tell_outlooks()
 
     async def disconnect(self, code: int) -> None:
+        if self.telling is not None:
+            self.telling.cancel()
         if self.group:
             await self.channel_layer.group_discard(self.group, self.channel_name)
 
     async def job_changed(self, event: dict[str, Any]) -> None:
-        await self.say({"type": "job", "job": event["job"]})
+        job = event["job"]
+        await self.say({"type": "job", "job": job})
+        if job["state"] in ACTIVE:
+            self.active.add(job["id"])
+            self._tell_outlooks()
+        else:
+            self.active.discard(job["id"])
+
+    def _tell_outlooks(self) -> None:
+        if self.active and (self.telling is None or self.telling.done()):
+            self.telling = asyncio.create_task(self._keep_telling())
+
+    async def _keep_telling(self) -> None:
+        """A place in line changes without any change of the job: tell, for as long as something waits or runs."""
+        while self.active:
+            await asyncio.sleep(OUTLOOK_EVERY_SECONDS)
+            news = await database_sync_to_async(outlook_news)(self.user)
+            self.active = {job["id"] for job in news}
+            await self.say({"type": "outlook", "jobs": news})
+
+
+def outlook_news(user: User) -> list[dict[str, Any]]:
+    """What can be told of the future of all jobs of a member that are not over."""
+    jobs = list(Job.objects.visible_to(user).active().defer("preview"))
+    found = outlooks(jobs)
+    return [{"id": str(job.pk), **outlook_as_data(job, found.get(job.pk, Outlook()))} for job in jobs]
 
 
 def snapshot(user: User) -> list[dict[str, Any]]:

@@ -26,6 +26,11 @@ def _nothing() -> None:
     pass
 
 
+def tag_of(job: Job) -> str:
+    """Part of the names of files that a job writes beside others: its next attempt replaces them, another job does not."""
+    return f"-{job.pk.hex[:12]}"
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What an operation made. Files are written before, under names of their rows.
@@ -61,7 +66,7 @@ class JobContext:
         return Job.objects.held(self.pk, self.token)
 
     def progress(self, fraction: float, stage: str, preview: bytes | None = None) -> None:
-        """Tell how far the work is (0 to 1). Sent five times a second, and with each preview (WebP)."""
+        """Tell how far the work is (0 to 1). Kept five times a second, and with each preview (WebP)."""
         now = time.monotonic()
         if preview is None and now - self._told_at < PROGRESS_EVERY_SECONDS:
             return
@@ -78,7 +83,7 @@ class JobContext:
         if not kept:
             self.lost = True
             raise LeaseLost
-        publish(self.pk)
+        publish(self.pk, progress=True)
 
     def should_stop(self) -> bool:
         """Whether to leave now. Asks the database at most four times a second: call it at each step."""

@@ -6,6 +6,7 @@ torch is loaded when the first picture is drawn, never by listing what is instal
 from __future__ import annotations
 
 import io
+import os
 import sys
 import threading
 from collections import OrderedDict
@@ -45,6 +46,7 @@ __all__ = [
     "UpscalerInfo",
     "UpscalerReport",
     "describe_device",
+    "device_name",
     "engine",
     "is_out_of_memory",
     "memory_of_gpus",
@@ -510,6 +512,15 @@ def memory_of_gpus() -> dict[str, dict[str, int]]:
         }
         for number in range(torch.cuda.device_count())
     }
+
+
+def device_name() -> str:
+    """What jobs are computed on here, so that times of different machines are not mixed up. Does not load torch."""
+    torch: Any = sys.modules.get("torch")
+    if settings.ENGINE_DEVICE == "cpu" or torch is None or not torch.cuda.is_available():
+        return f"CPU with {settings.ENGINE_JOB_THREADS or os.cpu_count()} cores"
+    number = settings.ENGINE_DEVICE.partition(":")[2]
+    return str(torch.cuda.get_device_name(int(number or 0)))[:80]
 
 
 def is_out_of_memory(error: BaseException | None) -> bool:

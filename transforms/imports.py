@@ -140,9 +140,15 @@ def _request_import(user: User, row: CheckpointImport) -> Job:
         Operation.IMPORT,
         title=f"Import “{row}” from {row.file_name}",
         params={},
+        size=f"{_mebibytes(row.bytes_total)} MB",
         priority=Priority.BATCH,
         checkpoint_import=row,
     )
+
+
+def _mebibytes(count: int) -> int:
+    """The power of two that is next."""
+    return 1 << (count >> 20).bit_length()
 
 
 def discard(row: CheckpointImport) -> bool:
@@ -201,6 +207,7 @@ def request_directions(user: User, row: CheckpointImport) -> Job:
             Operation.DIRECTIONS,
             title=f"Directions of “{row}”",
             params={},
+            size=row.name,
             priority=Priority.BATCH,
             checkpoint_import=row,
         )

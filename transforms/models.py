@@ -325,6 +325,12 @@ class Job(models.Model):
     generator = models.CharField(
         max_length=100, blank=True, help_text="The one that it needs; empty if it needs none."
     )
+    kind = models.CharField(
+        max_length=160,
+        blank=True,
+        editable=False,
+        help_text="Jobs of one kind take about as long as each other.",
+    )
     attempt = models.PositiveSmallIntegerField(default=0)
     kills = models.PositiveSmallIntegerField(
         default=0, help_text="How many of the attempts ended with the death of the worker."
@@ -421,3 +427,29 @@ class WishKey(models.Model):
 
     def __str__(self) -> str:
         return self.key
+
+
+class RunTime(models.Model):
+    """How long a job took that succeeded, and what was told at its beginning: from `low` to `high`."""
+
+    kind = models.CharField(max_length=160)
+    device = models.CharField(max_length=80)
+    seconds = models.FloatField()
+    low = models.FloatField(null=True)
+    high = models.FloatField(null=True)
+    created_at = models.DateTimeField("when", default=timezone.now)
+
+    class Meta:
+        verbose_name = "time that a job took"
+        verbose_name_plural = "times that jobs took"
+        indexes = [models.Index(fields=["kind", "device", "-id"], name="run_time_newest")]
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.seconds:.1f} s"
+
+    @property
+    def came_true(self) -> bool | None:
+        """Whether it lay in the range that was told; None if none was."""
+        if self.low is None or self.high is None:
+            return None
+        return self.low <= self.seconds <= self.high

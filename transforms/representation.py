@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -11,11 +10,12 @@ from django.http import Http404, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
 
+from transforms.estimates import Outlook, in_words, outlooks
 from transforms.models import FAILURES, Job, JobQuerySet, Operation, State
 
 
-def job_as_data(job: Job, position: int | None = None) -> dict[str, Any]:
-    """The job as plain JSON. `position`: how many-th in the queue, 1 being next; None if it does not wait."""
+def job_as_data(job: Job, outlook: Outlook | None = None) -> dict[str, Any]:
+    """The job as plain JSON, with what can be told of its future."""
     return {
         "id": str(job.pk),
         "sequence": job.sequence,
@@ -32,20 +32,30 @@ def job_as_data(job: Job, position: int | None = None) -> dict[str, Any]:
         "ready": list(job.result.get("ready", [])),
         "error": job.error,
         "created_at": job.created_at.isoformat(),
+        "started_at": job.started_at and job.started_at.isoformat(),
         "finished_at": job.finished_at and job.finished_at.isoformat(),
         "has_preview": job.has_preview,
         "preview_url": reverse("transforms:job_preview", args=[job.pk]) if job.has_preview else None,
-        "position": position,
+        **outlook_as_data(job, outlook or Outlook()),
         "can_cancel": job.is_active and not job.cancel_requested,
         "can_keep": job.operation == Operation.PROJECT and job.state == State.RUNNING and job.has_preview,
         "can_retry": job.state in FAILURES and job.operation != Operation.IMPORT and not job.is_quarantined,
     }
 
 
-def jobs_as_data(jobs: Sequence[Job]) -> list[dict[str, Any]]:
-    """Several jobs with their positions, in a constant number of queries."""
-    positions = positions_of(jobs)
-    return [job_as_data(job, positions.get(job.pk)) for job in jobs]
+def outlook_as_data(job: Job, outlook: Outlook) -> dict[str, Any]:
+    """What changes of a job by itself: its position in line (1 is next), and the time left, in seconds and in words."""
+    return {
+        "position": outlook.position,
+        "seconds_left": outlook.left and [round(seconds, 1) for seconds in outlook.left],
+        "outlook": in_words(outlook, job.state) if job.is_active else "",
+    }
+
+
+def jobs_as_data(jobs: Sequence[Job], *, exact: bool = True) -> list[dict[str, Any]]:
+    """Several jobs with what can be told of their future, in a constant number of queries."""
+    found = outlooks(jobs, exact=exact)
+    return [job_as_data(job, found.get(job.pk)) for job in jobs]
 
 
 def preview_response(jobs: JobQuerySet, pk: UUID) -> HttpResponse:
@@ -57,29 +67,6 @@ def preview_response(jobs: JobQuerySet, pk: UUID) -> HttpResponse:
     response["Cache-Control"] = "private, no-store"
     response["X-Content-Type-Options"] = "nosniff"
     return response
-
-
-def positions_of(jobs: Iterable[Job]) -> dict[UUID, int]:
-    """When waiting jobs will have their turn, if members are served in turn and nothing new comes."""
-    waiting = [job for job in jobs if job.state == State.QUEUED]
-    if not waiting:
-        return {}
-    queue = list(
-        Job.objects.filter(state=State.QUEUED).order_by("created_at", "id").values_list("user_id", "pk")
-    )
-    rounds = _rounds(queue)
-    order = {pk: index + 1 for index, pk in enumerate(sorted(rounds, key=lambda pk: rounds[pk]))}
-    return {job.pk: order[job.pk] for job in waiting if job.pk in order}
-
-
-def _rounds(queue: Sequence[tuple[UUID, UUID]]) -> dict[UUID, int]:
-    """For each job, how many of its owner's come before it. (A stable sort by this is a round-robin.)"""
-    seen: Counter[UUID] = Counter()
-    rounds = {}
-    for user_id, pk in queue:
-        rounds[pk] = seen[user_id]
-        seen[user_id] += 1
-    return rounds
 
 
 def _text(value: UUID | None) -> str | None:

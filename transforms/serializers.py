@@ -9,7 +9,7 @@ from rest_framework import serializers
 from gallery.models import Status
 from transforms import import_params, params, slices, wishes
 from transforms.models import CheckpointImport, ImportState, Job, Operation, State
-from transforms.representation import job_as_data
+from transforms.representation import jobs_as_data
 
 
 class JobSerializer(serializers.Serializer[Job]):
@@ -30,16 +30,27 @@ class JobSerializer(serializers.Serializer[Job]):
     ready = serializers.ListField(child=serializers.UUIDField(), help_text="Those that are drawn already.")
     error = serializers.CharField(allow_blank=True)
     created_at = serializers.DateTimeField()
+    started_at = serializers.DateTimeField(allow_null=True)
     finished_at = serializers.DateTimeField(allow_null=True)
     has_preview = serializers.BooleanField()
     preview_url = serializers.CharField(allow_null=True)
-    position = serializers.IntegerField(allow_null=True, help_text="How many-th in the queue; 1 is next.")
+    position = serializers.IntegerField(
+        allow_null=True,
+        help_text="How many-th in line, 1 being next; null beyond 1000, and if it does not wait.",
+    )
+    seconds_left = serializers.ListField(
+        child=serializers.FloatField(),
+        allow_null=True,
+        help_text="Until it is done: from so many seconds to so many, as four of five jobs of its kind took. "
+        "null if too little is known.",
+    )
+    outlook = serializers.CharField(allow_blank=True, help_text="Position and time left in words.")
     can_cancel = serializers.BooleanField()
     can_keep = serializers.BooleanField()
     can_retry = serializers.BooleanField()
 
     def to_representation(self, instance: Job | dict[str, Any]) -> dict[str, Any]:
-        return job_as_data(instance) if isinstance(instance, Job) else instance
+        return jobs_as_data([instance])[0] if isinstance(instance, Job) else instance
 
 
 class LabeledSerializer(serializers.Serializer[object]):

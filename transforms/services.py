@@ -90,6 +90,7 @@ def request_random(
             title=f"{what} from {info.label}",
             params={**params.as_data(), "seed": first},
             generator=info.name,
+            size=f"x{params.count}",
             deadline=deadline,
             result={"images": ids, "ready": []},
         )
@@ -157,6 +158,7 @@ def request_projection(
             title=f"Project “{image.name}” into {info.label}",
             params={**params.as_data(), "key": key},
             generator=info.name,
+            size=f"{params.steps} steps, {params.grade}",
             priority=priority,
             deadline=deadline,
             image=image,
@@ -205,6 +207,7 @@ def request_save(
                 "saved_image": str(uuid.uuid4()),
             },
             generator=recipe.generator,
+            size=f"{_size_class(recipe.panorama.width)} px wide" if recipe.panorama else "",
             deadline=deadline,
             image=image,
         )
@@ -242,6 +245,7 @@ def request_upscale(
             Operation.UPSCALE,
             title=f"Enlarge “{saved.name}” {info.scale} times",
             params=params.as_data(),
+            size=f"{_size_class(saved.width * saved.height)} px",
             priority=priority,
             deadline=deadline,
             saved_image=saved,
@@ -343,6 +347,7 @@ def retry(user: User, job: Job, *, quarantined: bool = False) -> Job:
             title=job.title,
             params=_params_again(job),
             generator=job.generator,
+            size=_size_of(job),
             priority=Priority(job.priority),
             result=_result_again(job),
             image=job.image,
@@ -396,16 +401,22 @@ def enqueue(
     title: str,
     params: dict[str, Any],
     generator: str = "",
+    size: str = "",
     priority: Priority = Priority.INTERACTIVE,
     **fields: Any,
 ) -> Job:
-    """Write the job, at the end of the member's own line. `generator`: the one that a worker needs for it."""
+    """Write the job, at the end of the member's own line. `generator`: the one that a worker needs for it.
+
+    `size`: what else makes jobs of this operation with this network take longer or shorter.
+    """
+    network = generator or params.get("upscaler", "")
     job = Job.objects.create(
         user=user,
         operation=operation,
         title=title[:160],
         params=params,
         generator=generator,
+        kind=" ".join(filter(None, (operation, network, size)))[:160],
         priority=priority,
         turn=Job.objects.next_turn(user, priority),
         **fields,
@@ -414,6 +425,17 @@ def enqueue(
     publish_on_commit(job.pk)
     ring_on_commit()
     return job
+
+
+def _size_class(count: int) -> int:
+    """The power of two that is next: what is about as large takes about as long."""
+    return 1 << max(0, count - 1).bit_length()
+
+
+def _size_of(job: Job) -> str:
+    """The size as it was said when the job was asked for."""
+    network = job.generator or job.params.get("upscaler", "")
+    return job.kind.removeprefix(job.operation).removeprefix(f" {network}").strip()
 
 
 def _random_image(user: User, label: str, sha256: str, params: RandomParams, seed: int) -> Image:

@@ -12,8 +12,10 @@ from contextlib import suppress
 
 import structlog
 from django.conf import settings
+from django.core.cache import cache
 from django.db import close_old_connections, connection
 
+from gallery import orphans
 from gallery import services as gallery
 from transforms import imports, lifecycle, presence, wishes
 from transforms.engine import engine
@@ -25,6 +27,8 @@ log = structlog.get_logger(__name__)
 
 SWEEP_EVERY_SECONDS = 3.0
 PURGE_EVERY_SECONDS = 60.0
+ORPHANS_EVERY_SECONDS = 24 * 3600
+ORPHANS_KEY = "orphans-purged"
 HOST = presence.HOST
 
 _stop = threading.Event()
@@ -64,6 +68,7 @@ def _run() -> None:
                 gallery.purge_deleted()
                 imports.sweep()
                 wishes.forget_old()
+                purge_orphans_daily()
         except Exception:
             log.exception("sweep_failed")
             first = False
@@ -87,6 +92,22 @@ def sweep(*, starting: bool = False) -> int:
 
         ring()
     return waiting
+
+
+def purge_orphans_daily() -> None:
+    """One worker a day deletes files that no row names, in a thread of its own: a large storage takes its time."""
+    if cache.add(ORPHANS_KEY, worker_name(), timeout=ORPHANS_EVERY_SECONDS):
+        threading.Thread(target=_purge_orphans, name="orphans", daemon=True).start()
+
+
+def _purge_orphans() -> None:
+    try:
+        deleted = orphans.purge()
+        log.info("orphans_purged", files=deleted)
+    except Exception:
+        log.exception("orphans_not_purged")
+    finally:
+        connection.close()
 
 
 def release_orphans(*, starting: bool = False) -> int:

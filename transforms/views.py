@@ -23,7 +23,7 @@ from transforms import services
 from transforms.errors import NotReady, QuotaReached
 from transforms.forms import GenerateForm, ProjectForm, SaveForm, UpscaleForm, WishForm
 from transforms.models import Job
-from transforms.representation import job_as_data, jobs_as_data, preview_response
+from transforms.representation import jobs_as_data, preview_response
 
 JOBS_SHOWN = 100
 
@@ -147,7 +147,7 @@ def _answer(
     if _wants_json(request):
         if job is not None:
             job.refresh_from_db()
-        return JsonResponse({"job": job and job_as_data(job), "text": text}, status=202 if job else 200)
+        return JsonResponse({"job": job and jobs_as_data([job])[0], "text": text}, status=202 if job else 200)
     messages.add_message(request, messages.ERROR if level == "error" else messages.SUCCESS, text)
     return redirect(page)
 

@@ -15,9 +15,10 @@ from typing import Self
 import structlog
 from django.conf import settings
 from django.db import connection
+from django.utils import timezone
 
 from gallery.errors import GalleryError, PictureGone, StorageAway
-from transforms import lifecycle, metrics
+from transforms import estimates, lifecycle, metrics
 from transforms.actors import ring
 from transforms.broker import stopping
 from transforms.context import JobContext
@@ -120,6 +121,8 @@ def _work(job: Job, context: JobContext) -> None:
         raise LeaseLost from error  # nobody asked to stop, as far as the row says
     if lifecycle.complete(context.held, job, outcome.result, outcome.write):
         log.info("job_done", attempt=job.attempt)
+        if job.attempt == 1 and not context.kept:
+            _learn(job)
         return
     try:
         context.check()
@@ -127,6 +130,15 @@ def _work(job: Job, context: JobContext) -> None:
         outcome.discard()
         raise
     raise LeaseLost
+
+
+def _learn(job: Job) -> None:
+    """How long it took tells how long others will take. (A second attempt may have found half of it done.)"""
+    assert job.started_at is not None  # noqa: S101  (it was claimed)
+    try:
+        estimates.learn(job, (timezone.now() - job.started_at).total_seconds())
+    except Exception:
+        log.exception("time_not_kept")
 
 
 def _after_crash(job: Job, context: JobContext, sentence: str = "") -> None:

@@ -69,6 +69,8 @@
       refreshLists();
     } else if (message.type === "job") {
       accept(message.job);
+    } else if (message.type === "outlook") {
+      for (const { id, ...outlook } of message.jobs) foresee(id, outlook);
     }
     showCount();
   };
@@ -81,6 +83,16 @@
     if (held?.state === job.state) moveBar(job);
     else refreshLists();
     if (held && ACTIVE.has(held.state) && !ACTIVE.has(job.state)) announce(job);
+    document.dispatchEvent(new CustomEvent("job", { detail: job }));
+  };
+
+  /** A job that stays as it is moves on in line all the same. */
+  const foresee = (id, outlook) => {
+    const held = jobs.get(id);
+    if (!held || !ACTIVE.has(held.state)) return;
+    const job = { ...held, ...outlook };
+    jobs.set(id, job);
+    moveBar(job);
     document.dispatchEvent(new CustomEvent("job", { detail: job }));
   };
 
@@ -108,10 +120,12 @@
       }
     }
   };
+  /** What a job does now, and how long it will take, in words. */
   const stageOf = (job) => {
-    if (job.state === "queued") return job.position > 1 ? `Number ${job.position} in the queue` : "Next in the queue";
-    return job.stage || "Starting";
+    if (job.state === "queued") return job.outlook || "In line";
+    return job.outlook ? `${job.stage || "Starting"} · ${job.outlook}` : job.stage || "Starting";
   };
+  PixelLift.stageOf = stageOf;
 
   /** Tell how a job ended that was seen running here. */
   const announce = (job) => {
@@ -137,6 +151,7 @@
     if (job.operation === "project") return fill(drawer.dataset.editUrl, job.image);
     return fill(drawer.dataset.savedUrl, job.saved_image);
   };
+  PixelLift.urlOfJob = urlOf;
 
   // --- The lists: the drawer's own, and the page's at /jobs/ ---
 

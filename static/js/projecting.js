@@ -1,5 +1,6 @@
 // While a picture is drawn or found in the model: the bar, the words and the picture as it converges.
 (() => {
+  const PixelLift = window.PixelLift;
   const root = document.querySelector("[data-projecting]");
   if (!root) return;
   const bar = root.querySelector("progress");
@@ -58,7 +59,7 @@
     if (!mine || !["project", "random"].includes(job.operation)) return;
     if (job.state === "queued" || job.state === "running") {
       if (job.state === "running") bar.value = job.progress;
-      stage.textContent = job.state === "queued" ? (job.position > 1 ? `Number ${job.position} in the queue` : "Next in the queue") : job.stage || "Starting";
+      stage.textContent = PixelLift.stageOf(job);
       if (keep) keep.disabled = !job.can_keep;
       if (job.has_preview && job.operation === "project") show(`${job.preview_url}?${job.sequence}`);
       if (job.ready.includes(image)) location.reload();

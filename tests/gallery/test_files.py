@@ -17,7 +17,7 @@ from PIL import Image as Pillow
 from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
 from accounts.models import User
-from gallery import services
+from gallery import orphans, services
 from gallery.errors import PictureGone, StorageFull
 from gallery.models import Image, Projection, SavedImage, Status
 from gallery.png import embed_recipe, read_recipe
@@ -313,11 +313,11 @@ def test_the_command_purges_and_sweeps_up_orphans(
     orphan.write_bytes(b"x")
     call_command("purge_deleted", "--orphans")
     assert orphan.exists()  # too young: its row may be on the way
-    monkeypatch.setattr(services, "ORPHAN_AGE", timedelta(0))
+    monkeypatch.setattr(orphans, "ORPHAN_AGE", timedelta(0))
     call_command("purge_deleted", "--orphans")
     assert not orphan.exists()
     assert len(files_in(media)) == 2
-    assert "1 folder that belonged to nothing deleted." in capsys.readouterr().out
+    assert "1 file that belonged to nothing deleted." in capsys.readouterr().out
 
 
 # --- Room -----------------------------------------------------------------------------------------------------

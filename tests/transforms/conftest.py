@@ -63,6 +63,12 @@ def tiny_engine(settings: Settings, models_dir: Path) -> Iterator[None]:
     engine.cache_clear()
 
 
+@pytest.fixture(autouse=True)
+def patient_lease(settings: Settings) -> None:
+    """The thread that renews leases has a connection of its own, and does not see rows of a test that is not committed."""
+    settings.JOB_LEASE_SECONDS = 600
+
+
 def photo(side: int = 48, color: str = "olive") -> bytes:
     """A JPEG that shows something: a square on a ground."""
     picture = Pillow.new("RGB", (side, side + 16), color)

@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import struct
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -23,7 +24,8 @@ from gallery.models import Image
 from gallery.png import read_recipe
 from pixellift.asgi import application
 from tests.transforms.conftest import GENERATOR
-from transforms import previews, services, worker
+from transforms import estimates, previews, services, worker
+from transforms.context import JobContext
 from transforms.engine import engine
 from transforms.models import Job
 
@@ -88,7 +90,47 @@ async def test_a_job_is_heard_from_its_start_to_its_end_in_order(alice: User) ->
             heard.append(message["job"])
     assert [row["sequence"] for row in heard] == sorted(row["sequence"] for row in heard)
     assert {row["state"] for row in heard} == {"queued", "running", "succeeded"}
-    assert [len(row["ready"]) for row in heard if row["state"] == "running"][-2:] == [1, 2]
+    ready = [len(row["ready"]) for row in heard]
+    assert ready == sorted(ready)
+    assert ready[-1] == 2
+
+
+async def test_progress_is_told_at_most_five_times_a_second_and_the_last_of_it_always(alice: User) -> None:
+    job = await request_random(alice, generator=GENERATOR)
+    token = uuid.uuid4()
+    assert await sync_to_async(Job.objects.claim)(job.pk, token)
+    context = JobContext(job.pk, token)
+    async with listening("/ws/jobs/", alice) as socket:
+        await hear(socket)
+        began = time.monotonic()
+        for number in range(1, 31):
+            await sync_to_async(context.update)(stage=f"Step {number}")
+        heard = [await hear(socket)]
+        while heard[-1]["job"]["stage"] != "Step 30":
+            heard.append(await hear(socket))
+        took = time.monotonic() - began
+    assert len(heard) <= 2 + took / 0.2
+    sequences = [message["job"]["sequence"] for message in heard]
+    assert sequences == sorted(set(sequences))
+
+
+async def test_who_waits_hears_how_the_line_moves(
+    alice: User, ben: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("transforms.consumers.OUTLOOK_EVERY_SECONDS", 0.05)
+    first = await request_random(ben, generator=GENERATOR)
+    mine = await request_random(alice, generator=GENERATOR)
+    estimates.forget()
+    async with listening("/ws/jobs/", alice) as socket:
+        assert (await hear(socket))["jobs"][0]["outlook"] == "2nd in line"
+        told = await hear(socket)
+        assert (told["type"], told["jobs"][0]["position"]) == ("outlook", 2)
+        await run_one(first.pk)
+        estimates.forget()
+        while told["jobs"][0]["position"] != 1:
+            told = await hear(socket)
+        assert told["jobs"][0]["id"] == str(mine.pk)
+        assert told["jobs"][0]["outlook"] == "Next in line"
 
 
 async def test_nobody_hears_about_the_jobs_of_others(alice: User, ben: User) -> None:

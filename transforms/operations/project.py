@@ -9,9 +9,9 @@ from PIL import Image as Pillow
 from PIL.Image import Image as Picture
 
 from gallery.models import Image, Status
-from gallery.services import store_projection
+from gallery.services import prepare_projection
 from transforms import projections
-from transforms.context import JobContext, Outcome
+from transforms.context import JobContext, Outcome, tag_of
 from transforms.engine import Found, engine
 from transforms.errors import JobFailed
 from transforms.models import Job
@@ -42,7 +42,7 @@ def run(job: Job, context: JobContext) -> Outcome:
     )
     if found.stopped_early:
         context.check()
-    return _outcome(image, params, found)
+    return _outcome(job, image, params, found)
 
 
 def cropped(image: Image, crop: Crop, side_px: int) -> Picture:
@@ -54,7 +54,7 @@ def cropped(image: Image, crop: Crop, side_px: int) -> Picture:
     )
 
 
-def _outcome(image: Image, params: ProjectParams, found: Found) -> Outcome:
+def _outcome(job: Job, image: Image, params: ProjectParams, found: Found) -> Outcome:
     """What was stopped early is kept under the steps that were made: it does not stand for the whole."""
     info = engine().generator(params.generator)
     crop = params.crop.as_data() if params.crop else None
@@ -64,21 +64,24 @@ def _outcome(image: Image, params: ProjectParams, found: Found) -> Outcome:
     else:
         key = projections.key_of(image, info.sha256, params)
 
+    stored = prepare_projection(
+        image,
+        key=key,
+        latent=found.data,
+        preview=_webp(found.picture),
+        tag=tag_of(job),
+        generator=info.name,
+        generator_sha256=info.sha256,
+        space=params.space,
+        grade=params.grade,
+        crop=crop,
+        steps=found.steps,
+        loss=found.loss,
+        psnr=found.psnr,
+    )
+
     def write() -> None:
-        projection = store_projection(
-            image,
-            key=key,
-            latent=found.data,
-            preview=_webp(found.picture),
-            generator=info.name,
-            generator_sha256=info.sha256,
-            space=params.space,
-            grade=params.grade,
-            crop=crop,
-            steps=found.steps,
-            loss=found.loss,
-            psnr=found.psnr,
-        )
+        projection = stored.apply()
         Image.objects.filter(pk=image.pk).update(
             model=info.name,
             generator_sha256=info.sha256,
@@ -87,7 +90,8 @@ def _outcome(image: Image, params: ProjectParams, found: Found) -> Outcome:
             projection=projection,
         )
 
-    return Outcome({"stopped_early": found.stopped_early, "loss": found.loss, "psnr": found.psnr}, write)
+    result = {"stopped_early": found.stopped_early, "loss": found.loss, "psnr": found.psnr}
+    return Outcome(result, write, stored.discard)
 
 
 def _webp(picture: Picture) -> bytes:

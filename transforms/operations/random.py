@@ -9,6 +9,7 @@ from gallery.services import prepare_image
 from transforms.context import JobContext, Outcome
 from transforms.durability import forgettable
 from transforms.engine import engine
+from transforms.errors import LeaseLost
 from transforms.lifecycle import undrawn
 from transforms.models import Job
 from transforms.params import RandomParams
@@ -35,11 +36,16 @@ def _store(job: Job, context: JobContext, image: Image, picture: Picture) -> Non
     stored = prepare_image(image, picture)
     ready = [*job.result["ready"], str(image.pk)]
     total = len(job.result["images"])
-    with forgettable():
-        context.update(
-            result={**job.result, "ready": ready},
-            progress=len(ready) / total,
-            stage=f"Picture {len(ready)} of {total}",
-        )
-        stored.apply(status_process=Status.DONE)
+    try:
+        with forgettable():
+            context.update(
+                result={**job.result, "ready": ready},
+                progress=len(ready) / total,
+                stage=f"Picture {len(ready)} of {total}",
+            )
+            stored.apply(status_process=Status.DONE)
+    except LeaseLost:
+        if not Image.objects.filter(pk=image.pk).exists():  # canceled: nobody else will need the files
+            stored.discard()
+        raise
     job.result["ready"] = ready

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from django.core.files.storage import default_storage
 from PIL import Image as Pillow
 from PIL.Image import Image as Picture
 
@@ -40,11 +39,7 @@ def run(job: Job, context: JobContext) -> Outcome:
         stored.apply()
         Job.objects.filter(pk=job.pk).update(saved_image=saved)
 
-    def discard() -> None:
-        for name in stored.names:
-            default_storage.delete(name)
-
-    return Outcome({"saved_image": str(saved.pk)}, write, discard)
+    return Outcome({"saved_image": str(saved.pk)}, write, stored.discard)
 
 
 def _drawn(recipe: Recipe, source: Source, context: JobContext) -> Picture:

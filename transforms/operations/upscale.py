@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gallery.services import prepare_upscaled
-from transforms.context import JobContext, Outcome
+from transforms.context import JobContext, Outcome, tag_of
 from transforms.engine import engine
 from transforms.errors import JobFailed
 from transforms.models import Job
@@ -24,6 +24,6 @@ def run(job: Job, context: JobContext) -> Outcome:
         params.upscaler, pixels_of(saved, alpha=True), on_tile=on_tile, should_stop=context.should_stop
     )
     context.check()
-    stored = prepare_upscaled(saved, large, params.upscaler)
+    stored = prepare_upscaled(saved, large, params.upscaler, tag_of(job))
     result = {"saved_image": str(saved.pk), "width": large.width, "height": large.height}
-    return Outcome(result, stored.apply)
+    return Outcome(result, stored.apply, stored.discard)

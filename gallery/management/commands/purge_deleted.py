@@ -1,4 +1,4 @@
-"""Delete for good what members deleted a while ago; with `--orphans` also folders that no row owns."""
+"""Delete for good what members deleted a while ago; with `--orphans` also files that no row names."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from gallery import services
+from gallery import orphans, services
 
 
 class Command(BaseCommand):
@@ -15,14 +15,14 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "--orphans", action="store_true", help="also delete folders of files that no row owns"
+            "--orphans",
+            action="store_true",
+            help="also delete files that no row names, a day after they were written",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
         purged = services.purge_deleted()
         self.stdout.write(f"{purged} picture{'' if purged == 1 else 's'} deleted for good.")
         if options["orphans"]:
-            orphans = services.purge_orphans()
-            self.stdout.write(
-                f"{orphans} folder{'' if orphans == 1 else 's'} that belonged to nothing deleted."
-            )
+            count = orphans.purge(strangers=True)
+            self.stdout.write(f"{count} file{'' if count == 1 else 's'} that belonged to nothing deleted.")
