@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.db.models import F
@@ -17,6 +17,9 @@ from transforms.durability import forgettable
 from transforms.errors import Canceled, JobFailed, LeaseLost, ShuttingDown
 from transforms.events import publish
 from transforms.models import Job, JobQuerySet
+
+if TYPE_CHECKING:
+    from transforms.together import Drawing
 
 PROGRESS_EVERY_SECONDS = 0.2
 ASK_EVERY_SECONDS = 0.25
@@ -52,6 +55,8 @@ class JobContext:
         self.canceled = False
         self.kept = False
         """The member wants what was found so far."""
+        self.drawing: Drawing | None = None
+        """What this job shares with others that are run together with it."""
         self._told_at = self._asked_at = 0.0
 
     def hear(self, *, cancel_requested: bool, keep_partial: bool) -> None:

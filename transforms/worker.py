@@ -7,7 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
 from types import TracebackType
 from typing import Self
@@ -28,6 +28,7 @@ from transforms.line import Line
 from transforms.models import Job
 from transforms.operations import operation_of
 from transforms.sweeper import worker_name
+from transforms.together import Drawing, take_along
 
 log = structlog.get_logger(__name__)
 
@@ -47,8 +48,7 @@ def drain() -> int:
             pk = line.claim_next(token, worker_name(), engine().resident())
             if pk is None:
                 break
-            _run(pk, token)
-            done += 1
+            done += _run_together(pk, token)
     return done
 
 
@@ -57,11 +57,35 @@ def run_one(pk: uuid.UUID) -> bool:
     token = uuid.uuid4()
     if not Job.objects.claim(pk, token, worker_name()):
         return False
-    _run(pk, token)
+    job, context = _taken(pk, token)
+    with Heartbeat(context):
+        _run(job, context)
     return True
 
 
-def _run(pk: uuid.UUID, token: uuid.UUID) -> None:
+def _run_together(pk: uuid.UUID, token: uuid.UUID) -> int:
+    """Run this job, which was claimed, and those that are drawn together with it. Gives how many there were."""
+    job, context = _taken(pk, token)
+    waiting = [(job, context), *(_taken(*other) for other in take_along(job, worker_name()))]
+    count = len(waiting)
+    try:
+        with ExitStack() as beating:
+            for _, each in waiting:
+                beating.enter_context(Heartbeat(each))
+            if count > 1:
+                drawing = Drawing([each for each, _ in waiting])
+                for _, each in waiting:
+                    each.drawing = drawing
+            while waiting:
+                _run(*waiting.pop(0))
+    finally:
+        for other, its in waiting:  # this process is told to end
+            lifecycle.release(its.held, other, refund=True)
+    return count
+
+
+def _taken(pk: uuid.UUID, token: uuid.UUID) -> tuple[Job, JobContext]:
+    """A job that was claimed, with all that its operation needs."""
     job = (
         Job.objects.select_related("user", "image", "saved_image", "checkpoint_import")
         .defer("preview")
@@ -69,10 +93,14 @@ def _run(pk: uuid.UUID, token: uuid.UUID) -> None:
     )
     context = JobContext(pk, token, job.deadline)
     context.hear(cancel_requested=job.cancel_requested, keep_partial=job.keep_partial)
+    return job, context
+
+
+def _run(job: Job, context: JobContext) -> None:
     metrics.job_taken(job)
     began = time.perf_counter()
-    known = {"job_id": str(pk), "operation": job.operation, "request_id": job.request_id}
-    with structlog.contextvars.bound_contextvars(**known), Heartbeat(context):
+    known = {"job_id": str(job.pk), "operation": job.operation, "request_id": job.request_id}
+    with structlog.contextvars.bound_contextvars(**known):
         _attempt(job, context)
     metrics.job_run(job.operation, time.perf_counter() - began)
 
@@ -121,7 +149,7 @@ def _work(job: Job, context: JobContext) -> None:
         raise LeaseLost from error  # nobody asked to stop, as far as the row says
     if lifecycle.complete(context.held, job, outcome.result, outcome.write):
         log.info("job_done", attempt=job.attempt)
-        if job.attempt == 1 and not context.kept:
+        if job.attempt == 1 and not context.kept and context.drawing is None:
             _learn(job)
         return
     try:
@@ -133,7 +161,8 @@ def _work(job: Job, context: JobContext) -> None:
 
 
 def _learn(job: Job) -> None:
-    """How long it took tells how long others will take. (A second attempt may have found half of it done.)"""
+    """How long it took tells how long others will take. (A second attempt may have found half of it done, and
+    what is drawn together waits for each other.)"""
     assert job.started_at is not None  # noqa: S101  (it was claimed)
     try:
         estimates.learn(job, (timezone.now() - job.started_at).total_seconds())

@@ -10,17 +10,19 @@ from transforms.context import JobContext, Outcome
 from transforms.durability import forgettable
 from transforms.engine import engine
 from transforms.errors import LeaseLost
-from transforms.lifecycle import undrawn
 from transforms.models import Job
 from transforms.params import RandomParams
+from transforms.together import seeds_of, waiting_images
 
 
 def run(job: Job, context: JobContext) -> Outcome:
     params = RandomParams.from_data(job.params)
-    waiting = sorted(undrawn(job), key=lambda image: job.result["images"].index(str(image.pk)))
-    pictures = engine().draw(
+    waiting = waiting_images(job)
+    seeds = seeds_of(waiting)
+    shared = context.drawing and context.drawing.pictures_of(job, seeds)
+    pictures = shared or engine().draw(
         params.generator,
-        [image.seed or 0 for image in waiting],
+        seeds,
         truncation_psi=params.truncation_psi,
         class_index=params.class_index,
     )
