@@ -15,6 +15,7 @@ import heapq
 import math
 import random
 import sys
+from bisect import insort
 from collections import OrderedDict, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -23,6 +24,7 @@ from bench.report import Row, percentile, table
 
 INTERACTIVE, BATCH = 0, 1
 BATCH_EVERY = 4
+WINDOW = 64
 DAY_SECONDS = 86_400
 
 
@@ -90,25 +92,29 @@ class _Worker:
         return new
 
 
+_Place = tuple[int, float, int, Wish]
+"""Turn, when it was asked for, the how many-th wish it is, and the wish."""
+
+
 class _Line:
-    """What waits: for each priority a heap by turn. A member's jobs have rising turns; newcomers begin where others are."""
+    """What waits, by turns. A member's jobs have rising turns; newcomers begin where others are."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
-        self._waiting: dict[int, list[tuple[int, float, int, Wish]]] = {INTERACTIVE: [], BATCH: []}
+        self._waiting: dict[int, list[_Place]] = {INTERACTIVE: [], BATCH: []}
         self._last: dict[tuple[int, int], int] = {}
         self._served = {INTERACTIVE: 0, BATCH: 0}
         self._count = 0
 
     def __len__(self) -> int:
-        return sum(len(heap) for heap in self._waiting.values())
+        return sum(map(len, self._waiting.values()))
 
     def add(self, wish: Wish) -> None:
         key = (wish.member, wish.priority)
         turn = max(self._served[wish.priority], self._last.get(key, -1) + 1)
         self._last[key] = turn
         self._count += 1
-        heapq.heappush(self._waiting[wish.priority], (turn, wish.at, self._count, wish))
+        insort(self._waiting[wish.priority], (turn, wish.at, self._count, wish))
 
     def next(self, now: float, worker: _Worker) -> Wish:
         priority = INTERACTIVE if self._waiting[INTERACTIVE] else BATCH
@@ -117,23 +123,20 @@ class _Line:
         if aged and worker.since_batch >= BATCH_EVERY - 1:
             priority = BATCH
         worker.since_batch = 0 if priority == BATCH else worker.since_batch + 1
-        heap = self._waiting[priority]
-        chosen = self._preferred(heap, now, worker)
-        heap.remove(chosen)
-        heapq.heapify(heap)
+        waiting = self._waiting[priority]
+        chosen = waiting.pop(self._preferred(waiting, now, worker))
         self._served[priority] = max(self._served[priority], chosen[0])
         return chosen[3]
 
-    def _preferred(
-        self, heap: list[tuple[int, float, int, Wish]], now: float, worker: _Worker
-    ) -> tuple[int, float, int, Wish]:
+    def _preferred(self, waiting: list[_Place], now: float, worker: _Worker) -> int:
         """Of the first round: what has waited too long, then what needs a loaded generator, then the rest."""
-        first = heap[0]
+        first = waiting[0]
         if self._fleet.load_seconds == 0 or now - first[1] >= self._fleet.routing_patience_seconds:
-            return first
-        this_round = [place for place in heap if place[0] == first[0]]
-        loaded = [place for place in this_round if place[3].generator in worker.loaded]
-        return min(loaded, default=first)
+            return 0
+        for index, place in enumerate(waiting[:WINDOW]):
+            if place[0] == first[0] and place[3].generator in worker.loaded:
+                return index
+        return 0
 
 
 def simulate(wishes: Sequence[Wish], fleet: Fleet) -> list[Served]:
@@ -235,7 +238,8 @@ def waits(served: Sequence[Served]) -> dict[str, list[float]]:
 def enough_workers(day: Day, users: int, fleet: Fleet, aim: Aim, seed: int = 0) -> int:
     """The smallest number with which the aim is reached in the busiest hour."""
     wishes = day.busiest_hour(users, seed)
-    count = max(1, math.ceil(day.load(users)))
+    more = fleet.overhead_seconds * len(wishes) / 3600
+    count = max(1, math.ceil(day.load(users) + more))
     while True:
         served = simulate(wishes, replace(fleet, workers=count))
         if percentile([one.waited for one in served], 0.95) <= aim.waited_seconds:
