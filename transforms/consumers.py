@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
+from django.db.utils import DatabaseError
 from django.utils import timezone
 
 from accounts.models import User
@@ -25,11 +26,13 @@ from transforms.events import group_of
 from transforms.models import ACTIVE, Job
 from transforms.previews import Editor, PreviewLane, artist, open_editor, warm, wish_from
 from transforms.projections import needs_projection
+from transforms.pulse import pulse
 from transforms.representation import jobs_as_data, outlook_as_data
 
 SIGNED_OUT = 4401
 NOT_FOUND = 4404
 TOO_LONG = 1009
+TRY_AGAIN_LATER = 1013
 MAX_MESSAGE_CHARACTERS = 16_384
 SNAPSHOT_JOBS = 30
 OUTLOOK_EVERY_SECONDS = 3.0
@@ -95,14 +98,26 @@ class JobsConsumer(MemberConsumer):
         self.group = group_of(self.user.pk)
         # Joined before the look at the database, so that nothing falls in between; sequences sort it out.
         await self.channel_layer.group_add(self.group, self.channel_name)
+        pulse().join(self.look_again)
+        await self._show_all()
+
+    async def _show_all(self) -> None:
         jobs = await database_sync_to_async(snapshot)(self.user)
         await self.say({"type": "snapshot", "jobs": jobs})
         self.active = {job["id"] for job in jobs if job["state"] in ACTIVE}
         self._tell_outlooks()
 
+    async def look_again(self) -> None:
+        """News may have been missed: a new snapshot. If that is not to be had either, the page shall connect anew."""
+        try:
+            await self._show_all()
+        except DatabaseError:
+            await self.close(TRY_AGAIN_LATER)
+
     async def disconnect(self, code: int) -> None:
         if self.telling is not None:
             self.telling.cancel()
+        pulse().leave(self.look_again)
         if self.group:
             await self.channel_layer.group_discard(self.group, self.channel_name)
 
