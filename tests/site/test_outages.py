@@ -6,9 +6,11 @@ import asyncio
 import http.client
 import json
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from channels_redis.pubsub import RedisPubSubChannelLayer
@@ -25,14 +27,13 @@ BACK_SECONDS = 30
 
 
 @pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    folder = tmp_path_factory.mktemp("services")
-    for parent in (folder, *folder.parents[:2]):
-        parent.chmod(0o755)  # the user postgres must reach it
-    cluster = Postgres(folder / "postgres")
-    cluster.start()
-    yield cluster
-    cluster.stop("immediate")
+def postgres() -> Iterator[Postgres]:
+    with tempfile.TemporaryDirectory(prefix="pixellift-") as folder:
+        Path(folder).chmod(0o755)  # the user postgres must reach it
+        cluster = Postgres(Path(folder, "postgres"))
+        cluster.start()
+        yield cluster
+        cluster.stop("immediate")
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +143,7 @@ async def test_the_pulse_is_felt_again_and_groups_hear_again(redis: Redis) -> No
         looked.set()
 
     pulse.join(look_again)
-    await asyncio.sleep(1.5)
+    await asyncio.sleep(2)
     assert not looked.is_set()
     await asyncio.to_thread(redis.stop)
     await asyncio.to_thread(redis.start)
