@@ -47,7 +47,8 @@ class Pulse:
             self._beating = None
 
     async def _beat(self) -> None:
-        number, hearing = 0, None
+        number, channel = 0, ""
+        hearing: asyncio.Task[None] | None = None
         try:
             while True:
                 try:
