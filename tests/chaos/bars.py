@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import Any
 
 from bench.report import Row
 
@@ -27,6 +28,11 @@ SIZE = (
     if FULL
     else Size(kills=4, members=10, jobs=120, sockets=30, queued=(100, 1_000), milliseconds=100)
 )
+
+
+def sizes(small: list[Any], more: list[Any]) -> list[Any]:
+    """The cases of a test: the telling ones always, all of them at full size."""
+    return [*small, *more] if FULL else small
 
 
 def bar(what: str, limit: str, measured: str, met: bool) -> None:

@@ -11,7 +11,7 @@ from datetime import datetime
 import pytest
 
 from tests.chaos import ledger
-from tests.chaos.bars import SIZE, bar
+from tests.chaos.bars import SIZE, bar, sizes
 from tests.chaos.engine import KILLED, OUT_OF_MEMORY, TOO_LARGE, seed_for
 from tests.chaos.services import wait_until
 from tests.chaos.site import Answer, Site, Worker
@@ -116,7 +116,7 @@ def _taken_over_after(site: Site, job: str, moment: datetime) -> float:
 
 @pytest.mark.parametrize(
     ("ending", "how"),
-    [(OUT_OF_MEMORY, "MemoryError"), (TOO_LARGE, "RLIMIT_AS"), (KILLED, "the system kills it")],
+    sizes([(OUT_OF_MEMORY, "MemoryError"), (KILLED, "the system kills it")], [(TOO_LARGE, "RLIMIT_AS")]),
 )
 def test_a_job_that_needs_more_memory_than_there_is_fails_with_a_sentence_and_the_next_runs(
     site: Site, ending: int, how: str

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.chaos import ledger
-from tests.chaos.bars import bar
+from tests.chaos.bars import bar, sizes
 from tests.chaos.engine import seed_for
 from tests.chaos.services import Postgres, Redis, wait_until
 from tests.chaos.site import Answer, Member, Site
@@ -131,7 +131,7 @@ def test_redis_forgets_everything(site: Site, redis_server: Redis) -> None:
     )
 
 
-@pytest.mark.parametrize("mode", ["fast", "immediate"])
+@pytest.mark.parametrize("mode", sizes(["immediate"], ["fast"]))
 def test_postgresql_restarted(site: Site, member: Member, postgres: Postgres, mode: str) -> None:
     with site.working("first", "second"):
         _, jobs = site.order(["outage"], [("outage", seed_for(700))] * 8)

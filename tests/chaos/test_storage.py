@@ -17,7 +17,7 @@ from moto.server import ThreadedMotoServer
 from PIL import Image as Pillow
 
 from tests.chaos import faulty, ledger
-from tests.chaos.bars import bar
+from tests.chaos.bars import bar, sizes
 from tests.chaos.engine import seed_for
 from tests.chaos.faulty import FaultyStore
 from tests.chaos.services import free_port
@@ -190,7 +190,7 @@ def check_bucket(site: Site, bucket: Bucket) -> None:
         assert bucket.sha256(file) == sha256
 
 
-@pytest.mark.parametrize("mode", [faulty.ERRORS, faulty.FULL, faulty.CUT, faulty.SILENT])
+@pytest.mark.parametrize("mode", sizes([faulty.FULL, faulty.CUT], [faulty.ERRORS, faulty.SILENT]))
 def test_an_object_store_that_fails(cloud: Site, store: FaultyStore, bucket: Bucket, mode: str) -> None:
     [member] = cloud.people(mode)
     assert upload(member, 1).status == 201
