@@ -87,9 +87,9 @@ def learn(job: Job, seconds: float) -> None:
     RunTime.objects.filter(pk__in=list(old[KEPT : KEPT + 10])).delete()
 
 
-def _seconds_of(kind: str, device: str | None = None) -> list[float]:
-    """The last runs of a kind, on a device or, of those known, on any."""
-    runs = RunTime.objects.filter(kind=kind, **({"device": device} if device else {}))
+def _seconds_of(kind: str, device: str) -> list[float]:
+    """The last runs of a kind on a device, sorted."""
+    runs = RunTime.objects.filter(kind=kind, device=device)
     return sorted(runs.order_by("-pk").values_list("seconds", flat=True)[:KEPT])
 
 
@@ -155,6 +155,20 @@ class _Kept(Generic[Value]):
             self._answers[key] = (now, value)
         return value
 
+    def fill(self, keys: Iterable[Any], ask: Callable[[list[Any]], Mapping[Any, Value]]) -> None:
+        """Ask at once for those of which there is no answer that is new enough."""
+        now = time.monotonic()
+        with self._lock:
+            old = [
+                key
+                for key in set(keys)
+                if now - self._answers.get(key, (-self._seconds,))[0] >= self._seconds
+            ]
+        if old:
+            found = ask(old)
+            with self._lock:
+                self._answers.update({key: (now, found[key]) for key in old})
+
     def clear(self) -> None:
         with self._lock:
             self._answers.clear()
@@ -179,7 +193,9 @@ def outlooks(jobs: Iterable[Job], *, exact: bool = True) -> Mapping[UUID, Outloo
     jobs = list(jobs)
     line = _line([job.pk for job in jobs if job.state == State.QUEUED], exact)
     found = {job.pk: line[job.pk] for job in jobs if job.pk in line}
-    return found | {job.pk: _running(job) for job in jobs if job.state == State.RUNNING}
+    running = [job for job in jobs if job.state == State.RUNNING]
+    _runs.fill([job.kind for job in running], _all_known)
+    return found | {job.pk: _running(job) for job in running}
 
 
 def _line(waiting: Sequence[UUID], exact: bool) -> dict[UUID, Outlook]:
@@ -206,7 +222,18 @@ def _running(job: Job) -> Outlook:
 
 
 def _known(kind: str) -> list[float]:
-    return _runs.get(kind, lambda: _seconds_of(kind))
+    """The last runs of a kind on any device, sorted."""
+    return _runs.get(kind, lambda: _all_known([kind])[kind])
+
+
+def _all_known(kinds: list[str]) -> dict[str, list[float]]:
+    """The same of several kinds, in one question."""
+    found: dict[str, list[float]] = {kind: [] for kind in kinds}
+    runs = RunTime.objects.filter(kind__in=kinds).order_by("-pk")
+    for kind, seconds in runs.values_list("kind", "seconds"):
+        if len(found[kind]) < KEPT:
+            found[kind].append(seconds)
+    return {kind: sorted(seconds) for kind, seconds in found.items()}
 
 
 def _mean_of(kind: str) -> Mean | None:
@@ -236,7 +263,9 @@ def _play() -> dict[UUID, Outlook]:
     line = list(Job.objects.in_line().values_list("pk", "kind")[:POSITIONS])
     if not line:
         return {}
-    workers = _workers_now()
+    running = list(Job.objects.filter(state=State.RUNNING).only("kind", "started_at"))
+    _runs.fill({kind for _, kind in line} | {job.kind for job in running}, _all_known)
+    workers = _workers_now(running)
     mean_of = cache(_mean_of)
     outlooks = {}
     for number, (pk, kind) in enumerate(line, start=1):
@@ -255,9 +284,8 @@ def _play() -> dict[UUID, Outlook]:
     return outlooks
 
 
-def _workers_now() -> list[_Worker]:
+def _workers_now(running: Sequence[Job]) -> list[_Worker]:
     """Each worker with what it has still to do. Empty if that cannot be told."""
-    running = list(Job.objects.filter(state=State.RUNNING).only("kind", "started_at"))
     busy = []
     for job in running:
         takes = _mean_of(job.kind)

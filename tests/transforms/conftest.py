@@ -67,7 +67,9 @@ def tiny_engine(settings: Settings, models_dir: Path) -> Iterator[None]:
 def patient_lease(settings: Settings) -> None:
     """The thread that renews leases has a connection of its own, and does not see rows of a test that is not committed."""
     settings.JOB_LEASE_SECONDS = 600
-    settings.ENGINE_JOB_NICE = 0  # a thread that has stepped back stays so: it would be that of all further tests
+    settings.ENGINE_JOB_NICE = (
+        0  # a thread that has stepped back stays so: it would be that of all further tests
+    )
 
 
 def photo(side: int = 48, color: str = "olive") -> bytes:

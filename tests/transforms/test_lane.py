@@ -388,6 +388,7 @@ def test_a_cancel_between_claim_and_start_is_heard(
     alice: User, job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begin = lifecycle.begin
+    monkeypatch.setattr("transforms.context.ASK_EVERY_SECONDS", 0)
     monkeypatch.setattr(lifecycle, "begin", lambda row: services.cancel(alice, job) and begin(row))
     worker.run_one(job.pk)
     assert Job.objects.get(pk=job.pk).state == State.CANCELED

@@ -108,6 +108,7 @@ def test_one_that_is_canceled_meanwhile_takes_nothing_from_the_others(
     ask(alice, 1)
     canceled = ask(ben, 2, count=2)
     ask(alice, 4)
+
     def cancel_one(*args: Any) -> Any:
         found = take_along(*args)
         services.cancel(ben, canceled)

@@ -14,7 +14,7 @@ from accounts.models import User
 from gallery.models import Image, SavedImage
 from tests.conftest import ClientOf
 from tests.transforms.conftest import GENERATOR, UPSCALER, Run
-from transforms import services
+from transforms import estimates, services
 from transforms.models import Job, State
 
 pytestmark = pytest.mark.django_db
@@ -77,7 +77,7 @@ def test_projecting_starts_a_job(member: Client, upload: Image) -> None:
     assert Job.objects.get().params["crop"] == {"x": 0, "y": 8, "size": 40}
 
 
-@pytest.mark.parametrize("change", [{"size": 500}, {"x": ""}, {"generator": "none"}, {"steps": 0}])
+@pytest.mark.parametrize("change", [{"size": 500}, {"x": ""}, {"generator": "none"}, {"steps": -1}])
 def test_a_bad_square_is_refused_with_a_sentence(
     member: Client, upload: Image, change: dict[str, object]
 ) -> None:
@@ -124,9 +124,11 @@ def test_the_list_of_jobs_asks_a_constant_number_of_queries(
 ) -> None:
     settings.QUOTA_OUTSTANDING_JOBS = 50
     for count in (1, 20):
-        for _ in range(count):
-            services.request_random(alice, generator=GENERATOR)
-        with django_assert_num_queries(4):
+        for number in range(count):
+            services.request_random(alice, generator=GENERATOR, count=number % 3 + 1)
+            Job.objects.claim(services.request_random(alice, generator=GENERATOR).pk, uuid4())
+        estimates.forget()
+        with django_assert_num_queries(6):
             assert member.get(reverse("transforms:jobs"), headers=HTMX).status_code == 200
 
 
