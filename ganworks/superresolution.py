@@ -259,11 +259,25 @@ def open_upscaler(path_or_name: str | Path, device: str | torch.device = "cpu") 
     info = read_upscaler_info(locate(path_or_name, UPSCALER_FILE))
     if info.is_foreign:
         return _open_foreign(info, chosen)
+    network = _read_network(info)
+    return Upscaler(network, device=chosen, label=info.label, license=info.license, sha256=info.sha256)
+
+
+def open_network(path_or_name: str | Path) -> tuple[UpscalerNetwork, UpscalerInfo]:
+    """The network of an upscaler of ours, to train it further. Raises as `open_upscaler` does, and `InvalidInput` if its
+    network is one of other people."""
+    info = read_upscaler_info(locate(path_or_name, UPSCALER_FILE))
+    if info.is_foreign:
+        raise InvalidInput(f"{info.label} cannot be trained further. Choose an upscaler that was trained here.")
+    return _read_network(info), info
+
+
+def _read_network(info: UpscalerInfo) -> UpscalerNetwork:
     header = read_header(info.path, kind="upscaler")
     network = _network_of(header)
     check_shapes(header, {name: tuple(value.shape) for name, value in network.state_dict().items()})
     network.load_state_dict(read_tensors(info.path, header), assign=True)
-    return Upscaler(network, device=chosen, label=info.label, license=info.license, sha256=info.sha256)
+    return network
 
 
 def _open_foreign(info: UpscalerInfo, device: torch.device) -> Upscaler:
@@ -297,7 +311,7 @@ def save_upscaler(
     description: str = "",
     training: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a network as a file that `open_upscaler` opens."""
+    """Write a network as a file that `open_upscaler` opens, in half precision."""
     meta = {
         "architecture": ARCHITECTURE,
         "label": label,
@@ -309,7 +323,7 @@ def save_upscaler(
         "source_format": "pixellift-training",
         "training": dict(training or {}),
     }
-    write(path, "upscaler", meta, network.state_dict())
+    write(path, "upscaler", meta, {key: value.half() for key, value in network.state_dict().items()})
 
 
 def _network_of(header: Header) -> UpscalerNetwork:
