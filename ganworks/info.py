@@ -108,6 +108,11 @@ class UpscalerInfo:
     architecture: str = ""
     is_foreign: bool = False
 
+    @property
+    def title(self) -> str:
+        """Its label and how many times it enlarges, said once, as in "Faithful (x4)" with a multiplication sign."""
+        return f"{self.label.removesuffix(f' x{self.scale}')} (\N{MULTIPLICATION SIGN}{self.scale})"
+
 
 def read_generator_info(path: Path, name: str | None = None) -> GeneratorInfo:
     """

@@ -268,7 +268,9 @@ def open_network(path_or_name: str | Path) -> tuple[UpscalerNetwork, UpscalerInf
     network is one of other people."""
     info = read_upscaler_info(locate(path_or_name, UPSCALER_FILE))
     if info.is_foreign:
-        raise InvalidInput(f"{info.label} cannot be trained further. Choose an upscaler that was trained here.")
+        raise InvalidInput(
+            f"{info.label} cannot be trained further. Choose an upscaler that was trained here."
+        )
     return _read_network(info), info
 
 

@@ -25,7 +25,7 @@ def generator_choices() -> list[tuple[str, str]]:
 
 
 def upscaler_choices() -> list[tuple[str, str]]:
-    return [(info.name, f"{info.label} ({info.scale} times)") for info in engine().upscalers()]
+    return [(info.name, info.title) for info in engine().upscalers()]
 
 
 class WishForm(forms.Form):

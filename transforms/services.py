@@ -254,9 +254,9 @@ def request_upscale(
 
 def upscalers_for(saved: SavedImage) -> list[UpscalerInfo]:
     """The upscalers with which `request_upscale` would take the picture, as far as its size is concerned; the usual one
-    first, if it is among them."""
+    first, if it is among them, and then those that enlarge most."""
     fitting = [info for info in engine().upscalers() if _fits_enlarged(saved, info.scale)]
-    return sorted(fitting, key=lambda info: info.name != DEFAULT_UPSCALER)
+    return sorted(fitting, key=lambda info: (info.name != DEFAULT_UPSCALER, -info.scale))
 
 
 def _fits_enlarged(saved: SavedImage, scale: int) -> bool:

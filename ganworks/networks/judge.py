@@ -31,6 +31,9 @@ class UpscalerJudge(nn.Module):
         self.up0 = spectral_norm(nn.Conv2d(2 * c, c, 1, bias=False))
         self.mix0 = spectral_norm(nn.Conv2d(c, c, 3, padding=1, bias=False))
         self.leave = nn.Conv2d(c, 4, 3, padding=1)
+        nn.init.zeros_(
+            self.leave.weight
+        )  # it begins without an opinion, or its whims would be painted as a grid
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, list[Tensor]]:
         fine = _rectified(self.enter(F.pixel_unshuffle(pictures, 2)))  # [N, C, H/2, W/2]

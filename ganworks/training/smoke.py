@@ -2,8 +2,8 @@
 
 Tiny networks learn tiny pictures by the same code and commands as the starters: pairs first, then with the discriminator
 at two sizes, then from a folder of files alone: from nothing, growing, and from the generator that came first. The
-last learns upside-down negatives, which that generator never drew. Each run must be better than before its training by
-a clear margin, or the command ends with an error.
+last learns upside-down negatives, which that generator never drew. Then two upscalers learn, one to be faithful and one
+to be crisp. Each run must be better than before its training by a clear margin, or the command ends with an error.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from .finish import measure
 from .folders import PictureFolder
 from .networks import load_for_tuning
 from .train import Trainer
+from .upscaling_smoke import compare_upscalers
 
 SIDE_PX = 32
 RENDERS = 512
@@ -108,6 +109,9 @@ def prove(work: Path) -> None:
     _command("train", "--work", tuned, "--images", other, "--device", "cpu", *more)
     before, after = _as_it_came(start, tuned), _finished(tuned, work / "models" / "tuned")
     _better("distance once tuned", -_distance(after), -0.85 * _distance(before))
+
+    for what, found, bar in compare_upscalers(work / "upscalers"):
+        _better(what, found, bar)
 
 
 def _command(*words: object) -> None:

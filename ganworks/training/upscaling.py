@@ -33,7 +33,7 @@ from ganworks.training.upscaling_textures import texture_picture
 
 DESCRIPTIONS = {
     "faithful": "Enlarges {times} and stays faithful to the picture: it sharpens, and invents little.",
-    "crisp": "Enlarges {times}, removes noise and JPEG damage, and draws edges and texture crisply, also where it must guess.",
+    "crisp": "Enlarges {times}, removes noise and JPEG damage, and draws crisp edges and texture, even by guessing.",
 }
 TIMES = {2: "twice", 3: "three times", 4: "four times"}
 
@@ -99,7 +99,9 @@ def _parser() -> argparse.ArgumentParser:
     training.add_argument("--minutes", type=float, default=math.inf)
     training.add_argument("--threads", type=int, default=1)
     training.add_argument("--recipe", choices=RECIPES, default="faithful")
-    training.add_argument("--start-from", help="an upscaler to begin with: a file, a folder or a starter's name")
+    training.add_argument(
+        "--start-from", help="an upscaler to begin with: a file, a folder or a starter's name"
+    )
     for name, value in asdict(Recipe()).items():
         training.add_argument(f"--{name.replace('_', '-')}", type=type(value), help="as the recipe says")
     exporting = commands.add_parser("export", help="write the weights for use")

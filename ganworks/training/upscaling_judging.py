@@ -10,9 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils import parametrize
 
-from ganworks.networks.judge import UpscalerJudge
+from ganworks.networks.judge import MULTIPLE_PX, UpscalerJudge
 
 NORM_DECAY = 0.95
+LEAST_SIDE_PX = 2 * MULTIPLE_PX - 1
+"""Pictures must be so large that a part of them can be judged wherever it begins."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +44,18 @@ class Judge:
         )
         self._norm = 0.0  # running mean of the wish's length; 0 before the first
 
-    def judge(self, found: Tensor, truth: Tensor) -> Verdict:
-        """Judge pairs of [N, 3, H, W] in [-1, 1], and learn from them. No gradient flows into `found`."""
+    def judge(self, found: Tensor, truth: Tensor, beginning: tuple[int, int] = (0, 0)) -> Verdict:
+        """Judge pairs of [N, 3, H, W] in [-1, 1], and learn from them. No gradient flows into `found`.
+
+        Both are looked at from `beginning` on (y, x; less than MULTIPLE_PX). Let it vary: else the strides of the judge
+        lie in step with the pixels that come from one small pixel, and what it sees in them becomes a grid.
+        """
+        y, x = beginning
+        height, width = ((side - MULTIPLE_PX + 1) // MULTIPLE_PX * MULTIPLE_PX for side in found.shape[2:])
         leaf = found.detach().requires_grad_()
-        with parametrize.cached():  # type: ignore[no-untyped-call]
-            scores, maps = self.network(leaf)
-            true_scores, true_maps = self.network(truth)
+        with parametrize.cached():
+            scores, maps = self.network(leaf[:, :, y : y + height, x : x + width])
+            true_scores, true_maps = self.network(truth[:, :, y : y + height, x : x + width])
             fooling = F.softplus(true_scores.detach() - scores).mean()
             unlikeness = _unlikeness(maps, true_maps)
             (wish,) = torch.autograd.grad(fooling + self.likeness * unlikeness, leaf, retain_graph=True)

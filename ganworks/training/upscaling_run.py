@@ -21,8 +21,9 @@ from torch import Tensor
 from ganworks.networks.judge import MULTIPLE_PX
 from ganworks.networks.upscaler import UpscalerNetwork
 from ganworks.superresolution import Upscaler, open_network
-from ganworks.training.upscaling_data import Pixels, training_batch
-from ganworks.training.upscaling_judging import Judge
+from ganworks.training.upscaling_data import training_batch
+from ganworks.training.upscaling_judging import LEAST_SIDE_PX, Judge
+from ganworks.training.upscaling_leaves import Pixels
 from ganworks.training.upscaling_measure import Enlarged, enlarge, held_out_pictures
 
 SHARPEST, SMOOTHEST = 0.002, 0.1  # tolerances of the loss, in units of [-1, 1]
@@ -53,10 +54,8 @@ class Recipe:
     judge_learning_rate: float = 4e-4
 
     def __post_init__(self) -> None:
-        if self.crispness and self.scale * self.patch % MULTIPLE_PX:
-            raise SystemExit(
-                f"A judge needs patches whose large side, {self.scale} x {self.patch}, is a multiple of {MULTIPLE_PX}."
-            )
+        if self.crispness and self.scale * self.patch < LEAST_SIDE_PX:
+            raise SystemExit(f"A judge needs patches of at least {LEAST_SIDE_PX} pixels, once enlarged.")
 
 
 RECIPES = {
@@ -123,7 +122,8 @@ class Training:
         gradient = _charbonnier_gradient(error, tolerance)
         values = {"error_in_levels": float(error.abs().mean()) * 127.5}
         if self.judge is not None:
-            verdict = self.judge.judge(enlarged, large)
+            y, x = np.random.default_rng([recipe.seed, 0x1AC3, self.step]).integers(MULTIPLE_PX, size=2)
+            verdict = self.judge.judge(enlarged, large, (int(y), int(x)))
             strength = recipe.crispness * min(1.0, self.step / max(1, 2 * recipe.warmup_steps))
             gradient = gradient + strength * float(gradient.norm()) * verdict.wish
             values |= {
@@ -210,7 +210,9 @@ def weights_for(network: UpscalerNetwork, recipe: Recipe) -> dict[str, Tensor]:
     if network.scale != recipe.scale:
         fold, rest = divmod(network.scale, recipe.scale)
         if rest:
-            raise SystemExit(f"One that enlarges {recipe.scale} times cannot begin with one of {network.scale}.")
+            raise SystemExit(
+                f"One that enlarges {recipe.scale} times cannot begin with one of {network.scale}."
+            )
         for key in ("tail.weight", "tail.bias"):
             rows = weights[key]
             parts = rows.view(3, recipe.scale, fold, recipe.scale, fold, *rows.shape[1:])

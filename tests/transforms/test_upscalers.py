@@ -56,7 +56,11 @@ def test_the_page_offers_each_upscaler_with_its_scale(
     page = client_of(alice).get(reverse("gallery:saved_detail", args=[saved.pk])).content.decode()
     assert f'<option value="{NAME}">General ({TIMES}2)</option>' in page
     assert f'<option value="{UPSCALER}">Tiny ({TIMES}4)</option>' in page
-    assert page.index('value="faithful-x4"') < page.index(f'value="{NAME}"')
+    assert (
+        page.index('value="faithful-x4"') < page.index(f'value="{UPSCALER}"') < page.index(f'value="{NAME}"')
+    )
+    assert f'<option value="faithful-x4">Faithful ({TIMES}4)</option>' in page
+    assert "stays faithful to the picture" in page
 
 
 @pytest.mark.usefixtures("two_upscalers")
@@ -86,7 +90,9 @@ def test_only_upscalers_whose_result_is_not_too_large_are_offered(
     saved: SavedImage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(services, "MAX_ENLARGED_PX", 3 * max(saved.width, saved.height))
-    assert [info.name for info in services.upscalers_for(saved)] == [NAME]
+    offered = services.upscalers_for(saved)
+    assert NAME in {info.name for info in offered}
+    assert {info.scale for info in offered} == {2}
     monkeypatch.setattr(services, "MAX_ENLARGED_PX", 1)
     assert services.upscalers_for(saved) == []
 
