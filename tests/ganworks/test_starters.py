@@ -1,10 +1,13 @@
-"""The starter "portraits"."""
+"""The starters: the generator "portraits", and the upscalers."""
 
+import numpy as np
+import pytest
 import torch
 
 import ganworks
 from ganworks.perceptual import psnr
 from ganworks.training.domains import portraits
+from ganworks.training.upscaling_measure import enlarge, held_out_pictures
 
 
 def test_the_starter_generator_comes_with_its_components_and_critic() -> None:
@@ -38,3 +41,23 @@ def test_the_starters_encoder_finds_a_picture_about_again_in_one_pass() -> None:
     mean = generator.synthesis(generator.w_avg.expand(1, generator.num_ws, -1))
     assert psnr(drawn, pictures).mean() > psnr(mean, pictures).mean() + 5
     assert torch.equal(ganworks.encode("portraits", pictures), encoder(pictures))
+
+
+@pytest.mark.parametrize(("name", "scale", "gain_db"), [("faithful-x4", 4, 2.5), ("faithful-x2", 2, 2.5)])
+def test_the_starters_upscalers_are_much_nearer_to_the_truth_than_bicubic(
+    name: str, scale: int, gain_db: float
+) -> None:
+    upscaler = ganworks.open_upscaler(name)
+    assert upscaler.scale == scale
+    results = [enlarge(upscaler, picture) for picture in held_out_pictures(4, 96)]
+    gains = [result.scores.psnr - result.scores_bicubic.psnr for result in results]
+    assert np.mean(gains) > gain_db
+
+
+def test_every_starter_is_small_and_has_a_card() -> None:
+    infos = ganworks.Library(directories=[]).upscalers()
+    assert {info.name for info in infos} == {"faithful-x4", "faithful-x2"}
+    for info in infos:
+        assert info.bytes < 3_000_000
+        assert info.title == f"Faithful (\N{MULTIPLICATION SIGN}{info.scale})"
+        assert "`python -m ganworks.training.upscaling" in (info.path.parent / "card.md").read_text()

@@ -318,8 +318,9 @@ def test_a_saved_upscaler_opens_and_enlarges_the_same(file: Path) -> None:
     opened = open_upscaler(file)
     assert (opened.label, opened.license, opened.scale) == ("Small", "CC0-1.0", 4)
     assert len(opened.sha256) == 64
+    assert file.stat().st_size < 2.5 * opened.num_parameters + 2000  # half precision, and a header
     image = torch.rand(1, 3, 9, 9) * 2 - 1
-    torch.testing.assert_close(opened(image), Upscaler(a_network())(image))
+    torch.testing.assert_close(opened(image), Upscaler(a_network())(image), atol=4e-3, rtol=0)  # half a level
 
 
 def test_an_upscaler_opens_from_its_folder(file: Path) -> None:
