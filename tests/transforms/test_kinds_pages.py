@@ -170,11 +170,15 @@ def test_a_panorama_is_shown_as_a_strip_and_enlarged_only_if_it_can_be(member: C
     assert facts_of(member, saved)["Panorama"] == "200 pixels wide, from pixel 16 on"
     body = member.get(address).content.decode()
     assert "saved__strip" in body
-    assert "Enlarge ×4" in body  # noqa: RUF001  (as the page says it)
+    assert "Faithful (×4)" in body  # noqa: RUF001  (as the page says it)
     assert "picture--strip" in member.get(reverse("gallery:saved")).content.decode()
     SavedImage.objects.filter(pk=saved.pk).update(width=4097)
     body = member.get(address).content.decode()
-    assert "Enlarge ×4" not in body  # noqa: RUF001
+    assert "(×4)" not in body  # noqa: RUF001
+    assert "Enlarge ×2" in body  # noqa: RUF001
+    SavedImage.objects.filter(pk=saved.pk).update(width=8193)
+    body = member.get(address).content.decode()
+    assert "Enlarge ×" not in body  # noqa: RUF001
     assert "save less of it" in body
 
 
