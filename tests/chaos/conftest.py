@@ -86,6 +86,15 @@ def site(shared_site: Site) -> Iterator[Site]:
     shared_site.change("DELETE FROM transforms_job WHERE state IN ('queued', 'running')")
 
 
+@pytest.fixture(autouse=True)
+def bars_are_met() -> Iterator[None]:
+    before = len(bars.ROWS)
+    yield
+    missed = bars.missed(bars.ROWS[before:])
+    if missed:
+        pytest.fail("\n".join(missed), pytrace=False)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if bars.ROWS:
         terminalreporter.section("Bars" if bars.FULL else "Bars at small size")
