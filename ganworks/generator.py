@@ -275,15 +275,17 @@ def load_generator(info: GeneratorInfo, device: torch.device) -> Generator:
     return Generator(network, info, device)
 
 
-def save_generator(network: nn.Module, path: str | Path, **meta: Any) -> None:
+def save_generator(network: nn.Module, path: str | Path, *, half: bool = False, **meta: Any) -> None:
     """
     Write a network as generator.safetensors. The sizes go into the header by themselves; `meta` adds label,
-    license, description, source_format and the like.
+    license, description, source_format and the like. `half`: in 16 bits, for half of the size; pictures then differ by
+    less than a level of 256. It is opened as float32 anyway.
     """
     rest: dict[str, Any] = {"classes": [], "crop": None, "source_sha256": None}
-    checkpoint.write(
-        path, "generator", {**architectures.sizes_of(network), **rest, **meta}, network.state_dict()
-    )
+    tensors = network.state_dict()
+    if half:
+        tensors = {key: value.half() for key, value in tensors.items()}
+    checkpoint.write(path, "generator", {**architectures.sizes_of(network), **rest, **meta}, tensors)
 
 
 def _ordinary(pictures: Tensor) -> Tensor:

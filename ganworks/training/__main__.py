@@ -92,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     finish.add_argument("--names", type=Path, help='a JSON file of component names: {"0": "Turn the head"}')
     finish.add_argument("--label", help="what people call the generator; the folder's name if not given")
     finish.add_argument("--license", help="under which its pictures may be used")
+    finish.add_argument("--half", action="store_true", help="store the generator in 16 bits, half as large")
     finish.add_argument("--description", help="a sentence about it")
     return parser
 
@@ -282,6 +283,7 @@ def _finish(options: argparse.Namespace) -> None:
         options.label,
         options.license,
         options.description,
+        options.half,
     )
     _say(json.dumps(figures, indent=2))
 

@@ -58,11 +58,12 @@ def finish(
     label: str | None = None,
     license: str | None = None,
     description: str | None = None,
+    half: bool = False,
 ) -> dict[str, Any]:
     """Write a generator, its components, critic and sheet, and return the measured figures.
 
     component_names: what the components of these numbers (from 0) were seen to change; others keep
-    "Component N". label, license and description take the place of those of `about`.
+    "Component N". label, license and description take the place of those of `about`. half: store the generator in 16 bits.
     """
     known = about(trainer, folder)
     said = About(label or known.label, license or known.license, description or known.description)
@@ -77,6 +78,7 @@ def finish(
         license=said.license,
         description=said.description,
         source_format="pixellift-training",
+        half=half,
     )
     generator = open_generator(path)
     basis = principal_components(

@@ -338,6 +338,22 @@ def test_a_finished_run_is_a_generator_with_components_and_critic(folder: Path, 
     assert json.loads((tmp_path / "work" / "figures.json").read_text())["pictures_shown"] == 4
 
 
+def test_a_generator_kept_in_half_precision_draws_the_same_but_for_rounding(
+    folder: Path, tmp_path: Path
+) -> None:
+    trainer = new_trainer(folder, tmp_path / "run")
+    trainer.run()
+    for name, half in (("whole", False), ("half", True)):
+        finish(trainer, tmp_path / name, half=half)
+    whole, half = (ganworks.open_generator(tmp_path / name) for name in ("whole", "half"))
+    pictures = [
+        generator.synthesis(generator.mapping(generator.latents([1, 2]))) for generator in (whole, half)
+    ]
+    assert 0 < float((pictures[0] - pictures[1]).abs().max()) < 2 / 255
+    sizes = [(tmp_path / name / "generator.safetensors").stat().st_size for name in ("whole", "half")]
+    assert sizes[1] < 0.7 * sizes[0]
+
+
 def test_a_discriminator_that_learned_nothing_is_no_critic(folder: Path, tmp_path: Path) -> None:
     trainer = new_trainer(folder, tmp_path / "run", replace(TINY, stages=(Stage(32, 8),)))
     trainer.run()
