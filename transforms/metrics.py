@@ -36,7 +36,7 @@ PORTS_TRIED = 16
 PROXY_HEADERS = ("forwarded", "via", "x-forwarded", "x-real-ip", "cf-")
 REFUSED = "Metrics are for this machine only. From elsewhere, send METRICS_TOKEN as a bearer token.\n"
 
-disable_created_metrics()  # when each counter began is noise beside what it counts
+disable_created_metrics()  # type: ignore[no-untyped-call]  # when each counter began is noise beside what it counts
 registry = CollectorRegistry()
 ProcessCollector(registry=registry)
 

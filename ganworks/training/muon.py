@@ -35,8 +35,8 @@ class Muon(torch.optim.Optimizer):
         super().__init__(list(parameters), {"lr": lr})
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
-        """Change every parameter that has a gradient."""
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]  # torch allows it to give back a loss
+        """Change every parameter that has a gradient. There is no closure to call."""
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is None:
@@ -62,7 +62,8 @@ def orthogonalised(matrix: Tensor) -> Tensor:
     for _ in range(ITERATIONS):
         gram = x @ x.t()
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.t() if tall else x
+    result: Tensor = x.t() if tall else x
+    return result
 
 
 def is_kernel(parameter: Tensor) -> bool:

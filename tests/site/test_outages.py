@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -95,7 +96,11 @@ def refuses_in_words(member: Member) -> None:
 
 def is_back(member: Member) -> None:
     for path in ("/gallery/", "/api/v1/images/", "/readyz?of=web"):
-        wait_until(lambda path=path: ask(member, path)[0] == 200, BACK_SECONDS, f"{path} is back")
+        wait_until(partial(answers, member, path), BACK_SECONDS, f"{path} is back")
+
+
+def answers(member: Member, path: str) -> bool:
+    return ask(member, path)[0] == 200
 
 
 def test_postgres_is_away_and_comes_back(site: SiteServer, member: Member, postgres: Postgres) -> None:
