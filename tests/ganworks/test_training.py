@@ -346,9 +346,7 @@ def test_a_generator_kept_in_half_precision_draws_the_same_but_for_rounding(
     for name in ("whole", "half"):
         finish(trainer, tmp_path / name, half=name == "half")
     generators = [ganworks.open_generator(tmp_path / name) for name in ("whole", "half")]
-    pictures = [
-        generator.synthesis(generator.mapping(generator.latents([1, 2]))) for generator in generators
-    ]
+    pictures = [generator.synthesis(generator.mapping(generator.latents([1, 2]))) for generator in generators]
     assert 0 < float((pictures[0] - pictures[1]).abs().max()) < 2 / 255
     sizes = [(tmp_path / name / "generator.safetensors").stat().st_size for name in ("whole", "half")]
     assert sizes[1] < 0.7 * sizes[0]
