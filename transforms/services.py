@@ -421,7 +421,7 @@ def enqueue(
         turn=Job.objects.next_turn(user, priority),
         **fields,
     )
-    log.info("job_queued", job_id=str(job.pk), operation=job.operation)
+    log.info("job_queued", job_id=str(job.pk), operation=job.operation, user_id=str(user.pk))
     publish_on_commit(job.pk)
     ring_on_commit()
     return job

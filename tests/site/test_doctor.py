@@ -140,7 +140,12 @@ def test_a_database_that_is_behind_is_found_out() -> None:
 
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="a mode of SQLite's")
 @pytest.mark.django_db(transaction=True)
-def test_a_file_that_is_not_in_wal_mode_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_is_not_in_wal_mode_is_found_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A copy of its own: a file that other threads have open stays in its mode."""
+    copy = str(tmp_path / "copy.sqlite3")
+    with connection.cursor() as cursor:
+        cursor.execute("VACUUM INTO %s", [copy])
+    monkeypatch.setitem(connection.settings_dict, "NAME", copy)
     monkeypatch.setitem(connection.settings_dict["OPTIONS"], "init_command", "PRAGMA journal_mode=DELETE;")
     connection.close()
     try:
