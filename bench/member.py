@@ -118,7 +118,7 @@ class Member:
             if not isinstance(message, dict):
                 continue
             for job in [message.get("job"), *message.get("jobs", [])]:
-                if not job or job["id"] != pk:
+                if not job or job["id"] != pk or "state" not in job:  # news of its place in line has none
                     continue
                 on_news(job)
                 if job["state"] in OVER:

@@ -17,15 +17,15 @@ WORDS: dict[str, Any] = {
     "given": {"label": None, "license": None, "description": None, "classes": []},
     "known": None,
 }
-SECONDS = 5
+SECONDS = 10  # of the processor
 
 
 def refusal(data: bytes) -> str:
     """Why a file is refused; it must not take long to say so."""
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(Refused) as caught:
         convert(memoryview(data), io.BytesIO(), WORDS, lambda share, stage: None)
-    assert time.monotonic() - start < SECONDS
+    assert time.process_time() - start < SECONDS
     return caught.value.reason
 
 
