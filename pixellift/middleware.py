@@ -9,7 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction
+from django.contrib.auth.middleware import LoginRequiredMiddleware
 from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 from django.utils.decorators import sync_and_async_middleware
 
 from pixellift.metrics import request_served
@@ -17,6 +19,18 @@ from pixellift.metrics import request_served
 SANE_NUMBER = re.compile(r"[A-Za-z0-9-]{8,64}")
 
 Handler = Callable[[HttpRequest], Any]
+
+
+class LoginRequired(LoginRequiredMiddleware):
+    """Django's, which looks up who is signed in before it asks whether that matters: /healthz must need no database."""
+
+    def process_view(
+        self, request: HttpRequest, view_func: Handler, view_args: Any, view_kwargs: Any
+    ) -> HttpResponseBase | None:
+        if not getattr(view_func, "login_required", True):
+            return None
+        answer: HttpResponseBase | None = super().process_view(request, view_func, view_args, view_kwargs)
+        return answer
 
 
 @sync_and_async_middleware

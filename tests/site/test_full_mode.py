@@ -39,7 +39,11 @@ def database() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def site(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SiteServer]:
-    settings = {"DATABASE_URL": database, "REDIS_URL": os.environ["TEST_REDIS_URL"]}
+    settings = {
+        "DATABASE_URL": database,
+        "REDIS_URL": os.environ["TEST_REDIS_URL"],
+        "PREVIEW_LANE": "here",  # preview workers have tests of their own
+    }
     with SiteServer(tmp_path_factory.mktemp("full"), **settings) as running:
         yield running
 
