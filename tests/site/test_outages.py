@@ -97,10 +97,20 @@ def refuses_in_words(member: Member) -> None:
 def is_back(member: Member) -> None:
     for path in ("/gallery/", "/api/v1/images/", "/readyz?of=web"):
         wait_until(partial(answers, member, path), BACK_SECONDS, f"{path} is back")
+    wait_until(partial(greets, member), BACK_SECONDS, "the socket of the jobs is back")
 
 
 def answers(member: Member, path: str) -> bool:
     return ask(member, path)[0] == 200
+
+
+def greets(member: Member) -> bool:
+    """A page whose socket closes opens it again, and so does this."""
+    try:
+        with member.socket("/ws/jobs/") as socket:
+            return type_of_next(socket) == "snapshot"
+    except Closed:
+        return False
 
 
 def test_postgres_is_away_and_comes_back(site: SiteServer, member: Member, postgres: Postgres) -> None:
