@@ -9,6 +9,8 @@ from typing import Any
 from bench.report import Row
 
 FULL = os.environ.get("CHAOS_SIZE", "small") == "full"
+TIMEOUT_SECONDS = 3600 if FULL else 300
+"""Of one test. None may hold up a run of all tests, whatever it waits for."""
 ROWS: list[Row] = []
 
 

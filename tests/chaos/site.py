@@ -25,6 +25,8 @@ from tests.server import ROOT, environment
 START_SECONDS = 120
 STOP_SECONDS = 30
 ANSWER_SECONDS = 60
+QUERY_SECONDS = 60
+"""How long a test waits for the database: a worker that it froze may hold a lock for ever."""
 WORKER = ("rundramatiq", "--processes", "1", "--threads", "1")
 
 # Everything that happens to a job's state is written down by the database itself, whoever did it.
@@ -305,12 +307,16 @@ class Site:
     # --- The truth ---
 
     def rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
-        with psycopg.connect(self.database_url, autocommit=True) as connection:
+        with self._connected() as connection:
             return connection.execute(query, values).fetchall()
 
     def change(self, query: str, *values: Any) -> None:
-        with psycopg.connect(self.database_url, autocommit=True) as connection:
+        with self._connected() as connection:
             connection.execute(query, values)
+
+    def _connected(self) -> psycopg.Connection[tuple[Any, ...]]:
+        patience = f"-c statement_timeout={QUERY_SECONDS}s"
+        return psycopg.connect(self.database_url, autocommit=True, options=patience)
 
     def witness(self) -> None:
         self.change(WITNESS)

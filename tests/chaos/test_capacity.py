@@ -12,12 +12,12 @@ import pytest
 from bench.capacity import Fleet, Wish, simulate
 from bench.report import percentile
 from tests.chaos import ledger
-from tests.chaos.bars import FULL, bar
+from tests.chaos.bars import FULL, TIMEOUT_SECONDS, bar
 from tests.chaos.engine import seed_for
 from tests.chaos.site import Site
 from tests.chaos.test_load import run
 
-pytestmark = pytest.mark.timeout(1800)
+pytestmark = pytest.mark.timeout(TIMEOUT_SECONDS)
 JOBS = 400 if FULL else 60
 MEMBERS = 12
 WORKERS = 2

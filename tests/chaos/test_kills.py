@@ -11,12 +11,12 @@ from datetime import datetime
 import pytest
 
 from tests.chaos import ledger
-from tests.chaos.bars import SIZE, bar, sizes
+from tests.chaos.bars import SIZE, TIMEOUT_SECONDS, bar, sizes
 from tests.chaos.engine import KILLED, OUT_OF_MEMORY, TOO_LARGE, seed_for
 from tests.chaos.services import wait_until
 from tests.chaos.site import Answer, Site, Worker
 
-pytestmark = pytest.mark.timeout(3600)
+pytestmark = pytest.mark.timeout(TIMEOUT_SECONDS)
 TAKEN_OVER_SECONDS = 15
 
 

@@ -10,12 +10,12 @@ import pytest
 from dramatiq.brokers.redis import RedisBroker
 
 from tests.chaos import ledger
-from tests.chaos.bars import bar
+from tests.chaos.bars import TIMEOUT_SECONDS, bar
 from tests.chaos.engine import seed_for
 from tests.chaos.services import Redis
 from tests.chaos.site import Site
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(TIMEOUT_SECONDS)
 YEAR_MS = 365 * 24 * 3600 * 1000
 
 

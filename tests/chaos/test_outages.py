@@ -9,12 +9,12 @@ from collections.abc import Callable
 import pytest
 
 from tests.chaos import ledger
-from tests.chaos.bars import bar, sizes
+from tests.chaos.bars import TIMEOUT_SECONDS, bar, sizes
 from tests.chaos.engine import seed_for
 from tests.chaos.services import Postgres, Redis, wait_until
 from tests.chaos.site import Answer, Member, Site
 
-pytestmark = pytest.mark.timeout(1800)
+pytestmark = pytest.mark.timeout(TIMEOUT_SECONDS)
 REFILLED_SECONDS = 15
 ANSWERED_SECONDS = 15
 """No request takes longer, whatever is away: also on a machine that has other things to do."""

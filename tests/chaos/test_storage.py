@@ -17,13 +17,13 @@ from moto.server import ThreadedMotoServer
 from PIL import Image as Pillow
 
 from tests.chaos import faulty, ledger
-from tests.chaos.bars import bar, sizes
+from tests.chaos.bars import TIMEOUT_SECONDS, bar, sizes
 from tests.chaos.engine import seed_for
 from tests.chaos.faulty import FaultyStore
 from tests.chaos.services import free_port
 from tests.chaos.site import Answer, Member, Site
 
-pytestmark = pytest.mark.timeout(1200)
+pytestmark = pytest.mark.timeout(TIMEOUT_SECONDS)
 BUCKET = "pictures"
 KEYS = {"AWS_ACCESS_KEY_ID": "chaos", "AWS_SECRET_ACCESS_KEY": "chaos", "AWS_DEFAULT_REGION": "us-east-1"}
 SMALL_DISK_BYTES = 2 * 2**20

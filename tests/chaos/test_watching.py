@@ -8,13 +8,13 @@ import pytest
 
 from bench.report import percentile
 from tests.chaos import ledger
-from tests.chaos.bars import SIZE, bar
+from tests.chaos.bars import SIZE, TIMEOUT_SECONDS, bar
 from tests.chaos.engine import seed_for
 from tests.chaos.services import wait_until
 from tests.chaos.site import Site
 from tests.chaos.watchers import Watcher, Watchers
 
-pytestmark = pytest.mark.timeout(1200)
+pytestmark = pytest.mark.timeout(TIMEOUT_SECONDS)
 PEOPLE = 10
 
 
