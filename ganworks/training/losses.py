@@ -73,10 +73,17 @@ def laplacian_levels(pictures: Tensor, smallest: int = 16) -> Iterable[Tensor]:
 
 
 def _patches_at(level: Tensor, places: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-    """The patches whose upper left corners are at (picture, row, column): [N, 3 * 49]."""
-    windows = level.unfold(2, PATCH, 1).unfold(3, PATCH, 1)  # [N, 3, H, W, 7, 7], without a copy
-    pictures, rows, columns = places
-    return windows[pictures, :, rows, columns].flatten(0, 1).flatten(1)
+    """The patches whose upper left corners are at (picture, row, column): [N, 3 * 49].
+
+    By the numbers of their values in memory: the slope of `unfold` would fill a copy of all patches that there are.
+    """
+    pictures, rows, columns = (index.expand_as(places[1]).flatten()[:, None, None, None] for index in places)
+    channels, side = level.shape[1:3]
+    channel = torch.arange(channels)[:, None, None]
+    down, across = torch.arange(PATCH)[:, None], torch.arange(PATCH)
+    numbers = ((pictures * channels + channel) * side + rows + down) * side + columns + across
+    values = level.flatten().index_select(0, numbers.flatten().to(level.device))
+    return values.view(len(numbers), -1)
 
 
 def generator_adversarial(fake_scores: Tensor) -> Tensor:
