@@ -197,6 +197,7 @@ class Postgres:
         with transaction.atomic():
             with connection.cursor() as cursor:
                 cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")  # it waits for pg_dump
                 cursor.execute("SELECT pg_export_snapshot()")
                 exported = cursor.fetchone()[0]
             self._run("pg_dump", "--format=custom", f"--snapshot={exported}", f"--file={target}")

@@ -126,6 +126,9 @@ TEMPLATES = [
 
 # --- Data ----------------------------------------------------------------------------------------------------------
 
+DATABASE_IDLE_SECONDS = 30
+"""A process that stops in the middle of a transaction (frozen, or its machine gone) keeps its locks for so long."""
+
 
 def _database() -> dict[str, Any]:
     url = env.text("DATABASE_URL")
@@ -149,13 +152,16 @@ def _database() -> dict[str, Any]:
     # is handed out, and nobody waits for long: a database that was away is found again by the next request.
     config["CONN_MAX_AGE"] = 0
     config["CONN_HEALTH_CHECKS"] = True
+    given = config.get("OPTIONS", {})
+    idle = f"-c idle_in_transaction_session_timeout={DATABASE_IDLE_SECONDS}s"
     config["OPTIONS"] = {
         "connect_timeout": 4,
         "keepalives_idle": 10,
         "keepalives_interval": 5,
         "keepalives_count": 3,
         "tcp_user_timeout": 10_000,  # milliseconds
-        **config.get("OPTIONS", {}),
+        **given,
+        "options": f"{idle} {given.get('options', '')}".strip(),  # what stands later counts
         "pool": {
             "min_size": 0,
             "max_size": env.whole("DATABASE_POOL_SIZE", 10, minimum=1),

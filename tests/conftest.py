@@ -21,10 +21,15 @@ ClientOf = Callable[[User], Client]
 def django_db_modify_db_settings(
     tmp_path_factory: pytest.TempPathFactory, django_db_modify_db_settings_parallel_suffix: None
 ) -> None:
-    """SQLite in a file, as in production: threads that share a database in memory lock each other out."""
+    """SQLite in a file, as in production: threads that share a database in memory lock each other out.
+
+    PostgreSQL without its limit for idle transactions: each test is one, however long it computes.
+    """
     database = connections.databases["default"]
     if database["ENGINE"].endswith("sqlite3"):
         database["TEST"]["NAME"] = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
+    else:
+        database["OPTIONS"]["options"] += " -c idle_in_transaction_session_timeout=0"
 
 
 @pytest.fixture(autouse=True)

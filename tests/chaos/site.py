@@ -60,6 +60,12 @@ class Process:
         return self._process is not None and self._process.poll() is None
 
     @property
+    def is_frozen(self) -> bool:
+        """SIGSTOP has reached it."""
+        state = Path(f"/proc/{self.pid}/stat").read_text().rpartition(") ")[2][0]
+        return state == "T"
+
+    @property
     def pid(self) -> int:
         assert self._process is not None
         return self._process.pid

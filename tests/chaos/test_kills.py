@@ -14,7 +14,7 @@ from tests.chaos import ledger
 from tests.chaos.bars import SIZE, TIMEOUT_SECONDS, bar, sizes
 from tests.chaos.engine import KILLED, OUT_OF_MEMORY, TOO_LARGE, seed_for
 from tests.chaos.services import wait_until
-from tests.chaos.site import Answer, Site, Worker
+from tests.chaos.site import Answer, Process, Site, Worker
 
 pytestmark = pytest.mark.timeout(TIMEOUT_SECONDS)
 TAKEN_OVER_SECONDS = 15
@@ -93,7 +93,6 @@ def _kill_one(
 
 
 def _kill(pid: int) -> None:
-
     try:
         os.kill(pid, signal.SIGKILL)
     except ProcessLookupError:
@@ -176,3 +175,49 @@ def test_a_worker_that_was_frozen_for_longer_than_its_lease_may_write_nothing(si
         f"{took:.1f} s",
         took <= TAKEN_OVER_SECONDS,
     )
+
+
+IDLE_SECONDS = 3
+STOP_INSIDE_A_TRANSACTION = """
+import os, signal
+from django.db import transaction
+from transforms.models import Job
+with transaction.atomic():
+    Job.objects.select_for_update().get(pk="{job}")
+    os.kill(os.getpid(), signal.SIGSTOP)
+"""
+
+
+def test_a_process_that_was_frozen_inside_a_transaction_keeps_its_locks_for_a_while_only(site: Site) -> None:
+    """Nobody waits for a locked job: without an end to the lock it would wait for ever."""
+    with site.working():
+        _, [job] = site.order(["patient"], [("patient", seed_for(50))])
+    limit = f"?options=-c%20idle_in_transaction_session_timeout%3D{IDLE_SECONDS}s"
+    frozen = Process(
+        ("shell", "-v", "0", "-c", STOP_INSIDE_A_TRANSACTION.format(job=job)),
+        {**site.env, "DATABASE_URL": site.database_url + limit},
+        site.folder / "frozen.log",
+    )
+    frozen.start()
+    try:
+        wait_until(lambda: frozen.is_frozen, 60, "the process stands still", lambda: frozen.log)
+        began = now_of(site)
+        assert is_locked(site, job)
+        with site.working("first"):
+            site.wait_for([job], 60)
+    finally:
+        frozen.kill()
+    ledger.check_moves(site, [job])
+    ledger.check_pictures(site, [job])
+    assert site.states([job]) == {job: "succeeded"}
+    took = _taken_over_after(site, job, began)
+    bar(
+        f"a process frozen inside a transaction that holds a job, with a limit of {IDLE_SECONDS} s (30 s by default)",
+        f"a worker has it ≤ {IDLE_SECONDS + TAKEN_OVER_SECONDS} s after",
+        f"{took:.1f} s",
+        took <= IDLE_SECONDS + TAKEN_OVER_SECONDS,
+    )
+
+
+def is_locked(site: Site, job: str) -> bool:
+    return not site.rows("SELECT 1 FROM transforms_job WHERE id = %s FOR UPDATE SKIP LOCKED", job)

@@ -415,7 +415,10 @@ def test_a_storage_that_fails_is_told_in_a_sentence(
 @pytest.mark.postgres
 @pytest.mark.timeout(400)
 def test_a_site_moves_from_one_postgresql_database_to_another(tmp_path: Path) -> None:
-    """As operators do it: by command, with databases that are made and dropped here."""
+    """As operators do it: by command, with databases that are made and dropped here.
+
+    The backup's transaction waits for pg_dump, longer than others may be idle.
+    """
     server = os.environ["TEST_DATABASE_URL"]
     names = [f"pixellift_{secrets.token_hex(4)}" for _ in range(2)]
     with psycopg.connect(server, autocommit=True) as admin:
@@ -425,7 +428,8 @@ def test_a_site_moves_from_one_postgresql_database_to_another(tmp_path: Path) ->
             old, new = (urlsplit(server)._replace(path=f"/{name}").geturl() for name in names)
             manage(tmp_path / "old", old, "migrate", "-v", "0")
             manage(tmp_path / "old", old, "shell", "-v", "0", "-c", POPULATE)
-            manage(tmp_path / "old", old, "backup", str(tmp_path / "site.tar"), "--with-secrets")
+            hasty = f"{old}?options=-c%20idle_in_transaction_session_timeout%3D10ms"
+            manage(tmp_path / "old", hasty, "backup", str(tmp_path / "site.tar"), "--with-secrets")
             said = manage(tmp_path / "new", new, "restore", str(tmp_path / "site.tar"), "--with-secrets")
             assert "Restored and compared" in said
             assert rows(new) == rows(old)

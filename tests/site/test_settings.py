@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from pixellift import environment as env
+from pixellift import settings as ours
 from pixellift.environment import BadSetting
 
 
@@ -91,3 +94,31 @@ def test_what_is_no_mail_server_is_refused(monkeypatch: pytest.MonkeyPatch, give
     monkeypatch.setenv("THING", given)
     with pytest.raises(BadSetting, match=r"must look like smtp\+tls://"):
         env.mail("THING")
+
+
+# --- The database -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize(
+    ("query", "limit", "schema"),
+    [
+        ("", "30s", '"$user", public'),
+        ("?options=-c%20search_path%3Dpixels", "30s", "pixels"),
+        ("?options=-c%20idle_in_transaction_session_timeout%3D2s", "2s", '"$user", public'),
+    ],
+)
+def test_postgresql_ends_a_transaction_that_nobody_goes_on_with(
+    monkeypatch: pytest.MonkeyPatch, query: str, limit: str, schema: str
+) -> None:
+    """After half a minute, or as the URL says; what else the URL sets for the session holds too."""
+    monkeypatch.setenv("DATABASE_URL", os.environ["TEST_DATABASE_URL"] + query)
+    options = ours._database()["OPTIONS"]["options"]
+    with psycopg.connect(os.environ["TEST_DATABASE_URL"], options=options) as session:
+        assert session.execute("SHOW idle_in_transaction_session_timeout").fetchone() == (limit,)
+        assert session.execute("SHOW search_path").fetchone() == (schema,)
+
+
+def test_sqlite_is_told_nothing_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "sqlite:////tmp/pictures.sqlite3")
+    assert "options" not in ours._database()["OPTIONS"]
