@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
 from django.db.models import F
@@ -58,6 +58,13 @@ class JobContext:
         self.drawing: Drawing | None = None
         """What this job shares with others that are run together with it."""
         self._told_at = self._asked_at = 0.0
+
+    @classmethod
+    def of(cls, job: Job, token: UUID) -> Self:
+        """Of a job that was just claimed."""
+        context = cls(job.pk, token, job.deadline)
+        context.hear(cancel_requested=job.cancel_requested, keep_partial=job.keep_partial)
+        return context
 
     def hear(self, *, cancel_requested: bool, keep_partial: bool) -> None:
         """What the row says of the member's wishes, as it was just read."""

@@ -14,6 +14,8 @@ import heapq
 import math
 import threading
 import time
+from bisect import insort
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -25,12 +27,16 @@ import structlog
 from django.utils import timezone
 
 from transforms import presence
+from transforms.durability import forgettable
 from transforms.engine import device_name
 from transforms.models import Job, RunTime, State
 
 log = structlog.get_logger(__name__)
 
 KEPT = 50
+FORGOTTEN_AT_ONCE = 1000
+NOTES_SECONDS = 1.0
+"""For so long what was learned is only noted."""
 FEWEST = 3
 """So many runs must be known before anything is told."""
 LOW, HIGH = 0.1, 0.9
@@ -72,19 +78,31 @@ class Outlook:
 
 
 def learn(job: Job, seconds: float) -> None:
-    """Keep how long a run took, with what would have been told at its beginning."""
+    """Note how long a run took, with what would have been told at its beginning: see `write_down`."""
     device = device_name()
-    known = _seconds_of(job.kind, device)
+    known = _here.get((job.kind, device), lambda: _seconds_of(job.kind, device))
     said = spread(known)
-    RunTime.objects.create(
-        kind=job.kind,
-        device=device,
-        seconds=seconds,
-        low=said and said.low,
-        high=said and said.high,
+    insort(known, seconds)
+    run = RunTime(
+        kind=job.kind, device=device, seconds=seconds, low=said and said.low, high=said and said.high
     )
-    old = RunTime.objects.filter(kind=job.kind, device=device).order_by("-pk").values_list("pk", flat=True)
-    RunTime.objects.filter(pk__in=list(old[KEPT : KEPT + 10])).delete()
+    _notes.append(run)
+    if (run.created_at - _notes[0].created_at).total_seconds() >= NOTES_SECONDS:
+        write_down()
+
+
+def write_down() -> None:
+    """Keep what was noted, and the last `KEPT` of each kind and device. Quick jobs are many: they share a write."""
+    runs = [_notes.popleft() for _ in range(len(_notes))]
+    if not runs:
+        return
+    with forgettable():
+        RunTime.objects.bulk_create(runs)
+        for kind, device in {(run.kind, run.device) for run in runs}:
+            of_kind = RunTime.objects.filter(kind=kind, device=device).order_by("-pk")
+            old = list(of_kind.values_list("pk", flat=True)[KEPT : KEPT + FORGOTTEN_AT_ONCE])
+            if old:
+                RunTime.objects.filter(pk__in=old).delete()
 
 
 def _seconds_of(kind: str, device: str) -> list[float]:
@@ -175,13 +193,15 @@ class _Kept(Generic[Value]):
 
 
 _runs: _Kept[list[float]] = _Kept(KNOWN_SECONDS)
+_here: _Kept[list[float]] = _Kept(KNOWN_SECONDS)
+_notes: deque[RunTime] = deque()
 _workers: _Kept[int] = _Kept(KNOWN_SECONDS)
 _lines: _Kept[dict[UUID, Outlook]] = _Kept(LINE_SECONDS)
 
 
 def forget() -> None:
     """Ask anew for everything."""
-    for kept in (_runs, _workers, _lines):
+    for kept in (_runs, _here, _workers, _lines):
         kept.clear()
 
 

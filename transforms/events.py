@@ -34,17 +34,25 @@ def publish_on_commit(pk: UUID) -> None:
     transaction.on_commit(partial(publish, pk), robust=True)
 
 
+def publish_as_read_on_commit(job: Job) -> None:
+    """The same of a job whose row was just read, and which nothing but its pictures has changed since."""
+    transaction.on_commit(partial(_publish, job), robust=True)
+
+
 def publish(pk: UUID, *, progress: bool = False) -> None:
     """Tell the watchers of a job how it stands now. Never raises and never waits: the row is the truth.
 
     Of mere `progress` they hear at most once in `PROGRESS_EVERY_SECONDS`, and always the last of it.
     """
     job = Job.objects.defer("preview").filter(pk=pk).first()
-    if job is None:
-        return
+    if job is not None:
+        _publish(job, progress=progress)
+
+
+def _publish(job: Job, *, progress: bool = False) -> None:
     message = {"type": MESSAGE_TYPE, "job": jobs_as_data([job], exact=False)[0]}
     background_loop().call_soon_threadsafe(
-        partial(_outbox.put, pk, group_of(job.user_id), message, progress=progress)
+        partial(_outbox.put, job.pk, group_of(job.user_id), message, progress=progress)
     )
 
 

@@ -14,15 +14,22 @@ from django.utils import timezone
 from gallery.models import Image, ImageQuerySet, SavedImage, Status
 from transforms import metrics, slices
 from transforms.durability import forgettable
-from transforms.events import publish_on_commit
+from transforms.events import publish_as_read_on_commit, publish_on_commit
 from transforms.models import CheckpointImport, ImportState, Job, JobQuerySet, Operation, State
 
 
-def begin(job: Job) -> None:
-    """A worker has claimed the job: its pictures show that something happens."""
+def claim(pk: UUID, token: UUID, worker: str) -> Job | None:
+    """Take a job for the worker that holds `token`; its pictures show that something happens.
+
+    None: another was faster, or it is over. What the job is about is read by the operation that needs it.
+    """
     with forgettable():
+        if not Job.objects.claim(pk, token, worker):
+            return None
+        job = Job.objects.defer("preview").get(pk=pk)
         _mark(job, Status.RUNNING)
-        publish_on_commit(job.pk)
+        publish_as_read_on_commit(job)
+    return job
 
 
 def complete(held: JobQuerySet, job: Job, result: dict[str, object], write: Callable[[], None]) -> bool:

@@ -25,6 +25,7 @@ from django.conf import settings
 from django.db.models import Q
 from django.utils import timezone
 
+from transforms import lifecycle
 from transforms.models import Job, JobQuerySet, Priority
 
 WINDOW = 64
@@ -50,14 +51,14 @@ class Line:
         self.since_batch = 0
         self._looked_at = -LOOK_EVERY_SECONDS
 
-    def claim_next(self, token: UUID, worker: str, resident: Collection[str] = ()) -> UUID | None:
+    def claim_next(self, token: UUID, worker: str, resident: Collection[str] = ()) -> Job | None:
         """Take the job that is next for a worker that has the generators `resident` loaded. None: nothing waits for it."""
         tried: list[UUID] = []
         while places := self._choose(tried, resident):
             for place in places:
-                if Job.objects.claim(place.pk, token, worker):
+                if job := lifecycle.claim(place.pk, token, worker):
                     self._count(place)
-                    return place.pk
+                    return job
                 tried.append(place.pk)
         return None
 

@@ -221,9 +221,9 @@ class JobQuerySet(models.QuerySet["Job"]):
         free = self.claimable().filter(pk=pk)
         if not connections[self.db].features.has_select_for_update_skip_locked:
             return free._take(token, worker)
-        with forgettable():
+        with forgettable(single=True):
             rows = free.order_by().select_for_update(skip_locked=True)
-            return bool(rows.values_list("pk", flat=True)) and free._take(token, worker)
+            return self.filter(pk__in=rows.values("pk"))._take(token, worker)
 
     def _take(self, token: uuid.UUID, worker: str) -> bool:
         now = timezone.now()

@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 from PIL.Image import Image as Picture
 
 from gallery.models import Image
+from transforms import lifecycle
 from transforms.engine import engine
 from transforms.lifecycle import undrawn
 from transforms.line import WINDOW, servable
@@ -16,8 +17,8 @@ from transforms.models import Job, Operation
 from transforms.params import RandomParams
 
 
-def take_along(job: Job, worker: str) -> list[tuple[UUID, UUID]]:
-    """Claim what can be drawn together with `job`, which was just claimed, from the head of the line. Ids and tokens.
+def take_along(job: Job, worker: str) -> list[tuple[Job, UUID]]:
+    """Claim what can be drawn together with `job`, which was just claimed, from the head of the line; with their tokens.
 
     Only what is tried for the first time: a job that took its worker with it is tried again alone.
     """
@@ -31,8 +32,8 @@ def take_along(job: Job, worker: str) -> list[tuple[UUID, UUID]]:
     for other in head[:WINDOW]:
         if _looks_like(job, other) and _count(other) <= room:
             token = uuid4()
-            if Job.objects.claim(other.pk, token, worker):
-                taken.append((other.pk, token))
+            if claimed := lifecycle.claim(other.pk, token, worker):
+                taken.append((claimed, token))
                 room -= _count(other)
     return taken
 

@@ -45,28 +45,31 @@ def drain() -> int:
     with _job_thread():
         while not stopping.is_set():
             token = uuid.uuid4()
-            pk = line.claim_next(token, worker_name(), engine().resident())
-            if pk is None:
+            job = line.claim_next(token, worker_name(), engine().resident())
+            if job is None:
                 break
-            done += _run_together(pk, token)
+            done += _run_together(job, token)
+    estimates.write_down()
     return done
 
 
 def run_one(pk: uuid.UUID) -> bool:
     """Claim this job and run it. False if another worker has it, or it is over."""
     token = uuid.uuid4()
-    if not Job.objects.claim(pk, token, worker_name()):
+    job = lifecycle.claim(pk, token, worker_name())
+    if job is None:
         return False
-    job, context = _taken(pk, token)
+    context = JobContext.of(job, token)
     with Heartbeat(context):
         _run(job, context)
+    estimates.write_down()
     return True
 
 
-def _run_together(pk: uuid.UUID, token: uuid.UUID) -> int:
+def _run_together(job: Job, token: uuid.UUID) -> int:
     """Run this job, which was claimed, and those that are drawn together with it. Gives how many there were."""
-    job, context = _taken(pk, token)
-    waiting = [(job, context), *(_taken(*other) for other in take_along(job, worker_name()))]
+    taken = [(job, token), *take_along(job, worker_name())]
+    waiting = [(job, JobContext.of(job, token)) for job, token in taken]
     count = len(waiting)
     try:
         with ExitStack() as beating:
@@ -82,18 +85,6 @@ def _run_together(pk: uuid.UUID, token: uuid.UUID) -> int:
         for other, its in waiting:  # this process is told to end
             lifecycle.release(its.held, other, refund=True)
     return count
-
-
-def _taken(pk: uuid.UUID, token: uuid.UUID) -> tuple[Job, JobContext]:
-    """A job that was claimed, with all that its operation needs."""
-    job = (
-        Job.objects.select_related("user", "image", "saved_image", "checkpoint_import")
-        .defer("preview")
-        .get(pk=pk)
-    )
-    context = JobContext(pk, token, job.deadline)
-    context.hear(cancel_requested=job.cancel_requested, keep_partial=job.keep_partial)
-    return job, context
 
 
 def _run(job: Job, context: JobContext) -> None:
@@ -139,7 +130,6 @@ def _attempt(job: Job, context: JobContext) -> None:
 
 
 def _work(job: Job, context: JobContext) -> None:
-    lifecycle.begin(job)
     context.leave()
     try:
         with engine().job_threads():

@@ -86,6 +86,7 @@ def test_only_the_last_of_a_kind_are_kept(alice: User) -> None:
     known(*range(KEPT + 3), kind="other")
     for seconds in range(KEPT + 3):
         estimates.learn(job, seconds)
+    estimates.write_down()
     kept = RunTime.objects.filter(kind=KIND).values_list("seconds", flat=True)
     assert sorted(kept) == list(range(3, KEPT + 3))
     assert RunTime.objects.filter(kind="other").count() == KEPT + 3
@@ -95,6 +96,7 @@ def test_what_was_told_is_kept_beside_what_came(alice: User) -> None:
     job = start(ask(alice))
     for seconds in (10, 10, 20, 15, 100):
         estimates.learn(job, seconds)
+    estimates.write_down()
     came = [run.came_true for run in RunTime.objects.order_by("pk")]
     assert came == [None, None, None, True, False]
 

@@ -313,7 +313,7 @@ def test_a_batch_that_was_interrupted_goes_on_where_it_was(job: Job, monkeypatch
     Job.objects.claim(job.pk, context.token)
     first = Image.objects.get(pk=job.result["images"][0])
     picture = next(iter(engine().draw(GENERATOR, [1], truncation_psi=0.7, class_index=None)))
-    random_operation._store(job, context, first, picture)
+    random_operation._store(job, context, prepare_image(first, picture), [str(first.pk)])
     expire(job)
     drawn: list[str] = []
 
@@ -387,9 +387,8 @@ def test_a_job_that_was_canceled_in_its_last_moment_is_canceled(
 def test_a_cancel_between_claim_and_start_is_heard(
     alice: User, job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begin = lifecycle.begin
     monkeypatch.setattr("transforms.context.ASK_EVERY_SECONDS", 0)
-    monkeypatch.setattr(lifecycle, "begin", lambda row: services.cancel(alice, job) and begin(row))
+    monkeypatch.setattr("transforms.metrics.job_taken", lambda row: services.cancel(alice, row))
     worker.run_one(job.pk)
     assert Job.objects.get(pk=job.pk).state == State.CANCELED
     assert not Image.objects.exists()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from PIL.Image import Image as Picture
-
 from gallery.models import Image, Status
-from gallery.services import prepare_image
+from gallery.services import Stored, prepare_image
 from transforms.context import JobContext, Outcome
 from transforms.durability import forgettable
 from transforms.engine import engine
@@ -26,17 +24,29 @@ def run(job: Job, context: JobContext) -> Outcome:
         truncation_psi=params.truncation_psi,
         class_index=params.class_index,
     )
+    total = len(job.result["images"])
     for image, picture in zip(waiting, pictures, strict=True):
         if context.should_stop():
             context.check()
-        _store(job, context, image, picture)
+        stored = prepare_image(image, picture)
+        ready = [*job.result["ready"], str(image.pk)]
+        if len(ready) == total:
+            return _with_last(job, stored, ready)
+        _store(job, context, stored, ready)
     return Outcome(job.result)
 
 
-def _store(job: Job, context: JobContext, image: Image, picture: Picture) -> None:
+def _with_last(job: Job, stored: Stored, ready: list[str]) -> Outcome:
+    """The last picture is there when the job is over: one transaction for both, as most batches are of one picture."""
+
+    def write() -> None:
+        stored.apply(status_process=Status.DONE)
+
+    return Outcome({**job.result, "ready": ready}, write, stored.discard)
+
+
+def _store(job: Job, context: JobContext, stored: Stored, ready: list[str]) -> None:
     """The picture, and the word that it is there, in one transaction."""
-    stored = prepare_image(image, picture)
-    ready = [*job.result["ready"], str(image.pk)]
     total = len(job.result["images"])
     try:
         with forgettable():
@@ -47,7 +57,7 @@ def _store(job: Job, context: JobContext, image: Image, picture: Picture) -> Non
             )
             stored.apply(status_process=Status.DONE)
     except LeaseLost:
-        if not Image.objects.filter(pk=image.pk).exists():  # canceled: nobody else will need the files
+        if not Image.objects.filter(pk=stored.row.pk).exists():  # canceled: nobody else will need the files
             stored.discard()
         raise
     job.result["ready"] = ready
