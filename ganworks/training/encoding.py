@@ -12,7 +12,6 @@ run goes on exactly where it was last saved. When its steps are done, encoder.sa
 from __future__ import annotations
 
 import argparse
-import csv
 import math
 import sys
 import time
@@ -34,7 +33,7 @@ from ganworks.info import ENCODER_FILE
 from ganworks.networks.encoder import EncoderNetwork
 from ganworks.projection import W_SAMPLES, whitening
 
-from . import disturbances
+from . import disturbances, journal
 from .data import PictureSet
 
 MEASURED_PICTURES = 64
@@ -327,7 +326,7 @@ def train(
                 "psnr_held_out_db": round(score(training.mean_network(), teacher, held_out), 2),
             }
             parts.clear()
-            _log(run / "log.csv", row)
+            journal.add_row(run / "log.csv", row)
             say(", ".join(f"{name} {value}" for name, value in row.items()))
             training.save(state)
     training.save(state)
@@ -347,15 +346,6 @@ def export(training: Training, path: Path) -> Encoder:
         training={"step": training.step, **asdict(training.recipe)},
     )
     return load_encoder(path, training.teacher.generator.device)
-
-
-def _log(path: Path, row: dict[str, Any]) -> None:
-    new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, list(row))
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -68,22 +69,27 @@ class Averages:
 
 
 def append(path: Path, progress: Progress) -> None:
-    """Add a line to a log; one that was begun with other columns keeps those."""
-    columns: list[str] = list(COLUMNS)
+    """Add a line to a generator's log, whose columns are `COLUMNS`."""
+    row = {
+        "pictures": progress.pictures,
+        "resolution": progress.resolution,
+        "pictures_per_second": round(progress.pictures_per_second, 2),
+    }
+    add_row(path, row | {name: round(value, 5) for name, value in progress.values.items()}, COLUMNS)
+
+
+def add_row(path: Path, row: Mapping[str, object], columns: Iterable[str] = ()) -> None:
+    """Add a line to a log. A new one gets these columns (the row's, if none are given); an older one keeps its own."""
+    known = list(columns) or list(row)
     new = not path.exists()
     if not new:
         with path.open(newline="") as file:
-            columns = next(csv.reader(file), columns)
+            known = next(csv.reader(file), known)
     with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, columns, restval="", extrasaction="ignore")
+        writer = csv.DictWriter(file, known, restval="", extrasaction="ignore")
         if new:
             writer.writeheader()
-        row = {
-            "pictures": progress.pictures,
-            "resolution": progress.resolution,
-            "pictures_per_second": round(progress.pictures_per_second, 2),
-        }
-        writer.writerow(row | {name: round(value, 5) for name, value in progress.values.items()})
+        writer.writerow(row)
 
 
 def forget_after(path: Path, pictures: int) -> None:

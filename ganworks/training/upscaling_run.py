@@ -6,7 +6,6 @@ their running mean, the judge, the optimisers) is in `state.pt`. Progress goes t
 
 from __future__ import annotations
 
-import csv
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +20,7 @@ from torch import Tensor
 from ganworks.networks.judge import MULTIPLE_PX
 from ganworks.networks.upscaler import UpscalerNetwork
 from ganworks.superresolution import Upscaler, open_network
+from ganworks.training import journal
 from ganworks.training.upscaling_data import training_batch
 from ganworks.training.upscaling_judging import LEAST_SIDE_PX, Judge
 from ganworks.training.upscaling_leaves import Pixels
@@ -257,7 +257,7 @@ def train(
                 **_scores(training.mean_network(), held_out),
             }
             values.clear()
-            _log(run / "log.csv", row)
+            journal.add_row(run / "log.csv", row)
             say(", ".join(f"{name} {value}" for name, value in row.items()))
             training.save(state)
     training.save(state)
@@ -277,17 +277,3 @@ def _scores(network: UpscalerNetwork, pictures: Sequence[Pixels]) -> dict[str, f
         "ssim_held_out": mean(lambda result: result.scores.ssim),
         "sharpness_held_out": mean(lambda result: result.scores.sharpness),
     }
-
-
-def _log(path: Path, row: dict[str, Any]) -> None:
-    """Add a line; a log that was begun with other columns keeps those."""
-    columns = list(row)
-    new = not path.exists()
-    if not new:
-        with path.open(newline="") as file:
-            columns = next(csv.reader(file), columns)
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, columns, restval="", extrasaction="ignore")
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
