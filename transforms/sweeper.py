@@ -17,7 +17,7 @@ from django.db import close_old_connections, connection
 
 from gallery import orphans
 from gallery import services as gallery
-from transforms import imports, lifecycle, presence, wishes
+from transforms import imports, leases, lifecycle, presence, wishes
 from transforms.engine import engine
 from transforms.line import servable
 from transforms.models import Job, State
@@ -59,8 +59,8 @@ def _run() -> None:
     sign = SignOfLife(JOBS)
     while first or not _stop.wait(SWEEP_EVERY_SECONDS):
         close_old_connections()
+        _show_life(sign)
         try:
-            sign.beat(engine().resident())  # /readyz, /metrics and `manage.py doctor` look at it
             sweep(starting=first)
             first = False
             if time.monotonic() - purged_at > PURGE_EVERY_SECONDS:
@@ -77,11 +77,20 @@ def _run() -> None:
     connection.close()
 
 
+def _show_life(sign: SignOfLife) -> None:
+    """/readyz, /metrics and `manage.py doctor` look at it. Where the cache is away, the rows are swept all the same."""
+    try:
+        sign.beat(engine().resident())
+    except Exception as error:
+        log.warning("no_sign_of_life", error=repr(error))
+
+
 def sweep(*, starting: bool = False) -> int:
     """Free what dead processes held, fail what was tried too often, and wake the workers if something waits.
 
     Gives the number of jobs that wait.
     """
+    release_forgotten()
     release_orphans(starting=starting)
     release_expired()
     fail_exhausted()
@@ -124,6 +133,17 @@ def release_orphans(*, starting: bool = False) -> int:
     return freed
 
 
+def release_forgotten() -> int:
+    """Free the jobs that this process holds without working on them. The attempt counts: it may have been to blame."""
+    freed = 0
+    tokens = leases.forgotten()
+    for job in Job.objects.filter(state=State.RUNNING, lease_token__in=tokens).defer("preview"):
+        held = Job.objects.filter(pk=job.pk, lease_token=job.lease_token)
+        freed += lifecycle.release(held, job)
+        log.warning("forgotten_job_released", job_id=str(job.pk), attempt=job.attempt)
+    return freed
+
+
 def release_expired() -> int:
     """Put jobs whose worker let the lease run out back to their turns in line."""
     freed = 0
@@ -153,9 +173,8 @@ def fail_exhausted() -> int:
         lost = job.kills + (job.state == State.RUNNING)
         quarantine = lost >= settings.JOB_ATTEMPTS
         each_time = "each time" if quarantine else f"{lost} times" if lost > 1 else "once"
-        sentence = (
-            f"This was tried {job.attempt} times and stopped the worker {each_time}. Report job {job.pk}."
-        )
+        what = f"stopped the worker {each_time}" if lost else "could not be finished"
+        sentence = f"This was tried {job.attempt} times and {what}. Report job {job.pk}."
         rows = Job.objects.exhausted().filter(pk=job.pk)
         failed += lifecycle.fail(rows, job, sentence, quarantine=quarantine)
         log.error("job_exhausted", job_id=str(job.pk), attempts=job.attempt, quarantined=quarantine)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from PIL.Image import Image as Picture
 
@@ -17,7 +17,7 @@ from transforms.models import Job, Operation
 from transforms.params import RandomParams
 
 
-def take_along(job: Job, worker: str) -> list[tuple[Job, UUID]]:
+def take_along(job: Job, worker: str, new_token: Callable[[], UUID]) -> list[tuple[Job, UUID]]:
     """Claim what can be drawn together with `job`, which was just claimed, from the head of the line; with their tokens.
 
     Only what is tried for the first time: a job that took its worker with it is tried again alone.
@@ -31,7 +31,7 @@ def take_along(job: Job, worker: str) -> list[tuple[Job, UUID]]:
     head = servable().filter(priority=job.priority).only("operation", "generator", "params", "attempt")
     for other in head[:WINDOW]:
         if _looks_like(job, other) and _count(other) <= room:
-            token = uuid4()
+            token = new_token()
             if claimed := lifecycle.claim(other.pk, token, worker):
                 taken.append((claimed, token))
                 room -= _count(other)

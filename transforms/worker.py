@@ -6,7 +6,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
 from types import TracebackType
@@ -18,7 +18,7 @@ from django.db import connection
 from django.utils import timezone
 
 from gallery.errors import GalleryError, PictureGone, StorageAway
-from transforms import estimates, lifecycle, metrics
+from transforms import estimates, leases, lifecycle, metrics
 from transforms.actors import ring
 from transforms.broker import stopping
 from transforms.context import JobContext
@@ -44,31 +44,33 @@ def drain() -> int:
     done = 0
     with _job_thread():
         while not stopping.is_set():
-            token = uuid.uuid4()
-            job = line.claim_next(token, worker_name(), engine().resident())
-            if job is None:
-                break
-            done += _run_together(job, token)
+            with leases.accounted() as new_token:
+                token = new_token()
+                job = line.claim_next(token, worker_name(), engine().resident())
+                if job is None:
+                    break
+                done += _run_together(job, token, new_token)
     estimates.write_down()
     return done
 
 
 def run_one(pk: uuid.UUID) -> bool:
     """Claim this job and run it. False if another worker has it, or it is over."""
-    token = uuid.uuid4()
-    job = lifecycle.claim(pk, token, worker_name())
-    if job is None:
-        return False
-    context = JobContext.of(job, token)
-    with Heartbeat(context):
-        _run(job, context)
+    with leases.accounted() as new_token:
+        token = new_token()
+        job = lifecycle.claim(pk, token, worker_name())
+        if job is None:
+            return False
+        context = JobContext.of(job, token)
+        with Heartbeat(context):
+            _run(job, context)
     estimates.write_down()
     return True
 
 
-def _run_together(job: Job, token: uuid.UUID) -> int:
+def _run_together(job: Job, token: uuid.UUID, new_token: Callable[[], uuid.UUID]) -> int:
     """Run this job, which was claimed, and those that are drawn together with it. Gives how many there were."""
-    taken = [(job, token), *take_along(job, worker_name())]
+    taken = [(job, token), *take_along(job, worker_name(), new_token)]
     waiting = [(job, JobContext.of(job, token)) for job, token in taken]
     count = len(waiting)
     try:

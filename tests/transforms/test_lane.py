@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 from django.utils import timezone
 from pytest_django import Settings
 
@@ -18,7 +19,7 @@ from accounts.models import User
 from gallery.models import Image, SavedImage, Status
 from gallery.services import prepare_image
 from tests.transforms.conftest import GENERATOR, UPSCALER, Run
-from transforms import lifecycle, services, sweeper, worker
+from transforms import leases, lifecycle, services, sweeper, worker
 from transforms.broker import stopping
 from transforms.context import JobContext
 from transforms.engine import engine
@@ -306,6 +307,86 @@ def test_jobs_of_this_process_and_of_other_machines_are_left_alone(job: Job, ben
     Job.objects.claim(job.pk, uuid.uuid4(), sweeper.worker_name())
     Job.objects.claim(other.pk, uuid.uuid4(), f"another-machine/{2**22 + 1}")
     assert sweeper.release_orphans() == 0
+
+
+# --- Leases that were lost sight of -------------------------------------------------------------------------
+
+
+def database_away(*args: Any, **options: Any) -> NoReturn:
+    raise OperationalError("the connection was closed")
+
+
+def lose_sight_of(job: Job) -> uuid.UUID:
+    """Claim the job, and be without a database before it is run. Gives the token."""
+    with suppress(OperationalError), leases.accounted() as new_token:
+        token = new_token()
+        assert Job.objects.claim(job.pk, token, sweeper.worker_name())
+        database_away()
+    return token
+
+
+def test_a_job_whose_end_could_not_be_written_is_freed_as_soon_as_the_database_is_back(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as outage:
+        for move in ("complete", "release", "fail"):
+            outage.setattr(lifecycle, move, database_away)
+        with pytest.raises(OperationalError):
+            worker.drain()
+    assert Job.objects.get(pk=job.pk).state == State.RUNNING
+    assert sweeper.sweep() == 1
+    after = Job.objects.get(pk=job.pk)
+    assert (after.state, after.attempt, after.kills) == (State.QUEUED, 1, 0)
+    assert worker.drain() == 1
+    assert Job.objects.get(pk=job.pk).state == State.SUCCEEDED
+
+
+def test_a_claim_whose_answer_was_lost_is_freed_at_once(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    claim = Line.claim_next
+
+    def claim_and_hear_nothing(*args: Any) -> NoReturn:
+        claim(*args)
+        database_away()
+
+    monkeypatch.setattr(Line, "claim_next", claim_and_hear_nothing)
+    with pytest.raises(OperationalError):
+        worker.drain()
+    assert Job.objects.get(pk=job.pk).state == State.RUNNING
+    assert sweeper.release_forgotten() == 1
+    assert Job.objects.get(pk=job.pk).state == State.QUEUED
+
+
+def test_what_is_worked_on_is_not_forgotten(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    freed: list[int] = []
+    hook(monkeypatch, lambda: freed.append(sweeper.release_forgotten()))
+    worker.drain()
+    assert freed == [0]
+    assert Job.objects.get(pk=job.pk).state == State.SUCCEEDED
+
+
+def test_what_another_worker_has_taken_over_meanwhile_is_left_to_it(job: Job) -> None:
+    lose_sight_of(job)
+    expire(job)
+    assert Job.objects.claim(job.pk, uuid.uuid4(), "elsewhere/1")
+    assert sweeper.release_forgotten() == 0
+
+
+def test_of_a_lease_that_ran_out_nobody_asks(job: Job, settings: Settings) -> None:
+    token = lose_sight_of(job)
+    assert token in leases.forgotten()
+    settings.JOB_LEASE_SECONDS = -1
+    assert not leases.forgotten()
+
+
+def test_a_job_that_is_forgotten_each_time_ends_with_a_sentence(job: Job, settings: Settings) -> None:
+    for _ in range(settings.JOB_ATTEMPTS):
+        token = uuid.uuid4()
+        assert Job.objects.claim(job.pk, token)
+        Job.objects.held(job.pk, token).release()
+    sweeper.sweep()
+    after = Job.objects.get(pk=job.pk)
+    assert (after.state, after.is_quarantined) == (State.FAILED, False)
+    assert "was tried 3 times and could not be finished" in after.error
 
 
 def test_a_batch_that_was_interrupted_goes_on_where_it_was(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from pytest_django import Settings
 from accounts.models import User
 from gallery.models import Image
 from tests.transforms.conftest import GENERATOR
-from transforms import actors, runtime, services, sweeper
+from transforms import actors, presence, runtime, services, sweeper
 from transforms.broker import DEAD_LETTERS_KEPT, EmbeddedBroker, stopping
 from transforms.layers import EmbeddedChannelLayer
 from transforms.models import Job, State
@@ -77,6 +77,27 @@ def test_the_sweeper_rings_for_what_was_forgotten(alice: User) -> None:
     assert sweeper.sweep() == 1
     assert broker.queues[actors.work.queue_name].qsize() == 1
     broker.flush_all()
+
+
+def test_the_sweeper_sweeps_where_the_cache_is_away(
+    alice: User, monkeypatch: pytest.MonkeyPatch, transactional_db: None
+) -> None:
+    def away(*args: object) -> None:
+        raise ConnectionError("the cache does not answer")
+
+    monkeypatch.setattr(presence.SignOfLife, "beat", away)
+    services.request_random(alice, generator=GENERATOR)
+    queue = dramatiq.get_broker().queues[actors.work.queue_name]  # type: ignore[attr-defined]  # of the embedded broker
+    dramatiq.get_broker().flush_all()
+    sweeper.start()
+    try:
+        ends = time.monotonic() + 10
+        while not queue.qsize() and time.monotonic() < ends:
+            time.sleep(0.02)
+        assert queue.qsize() == 1
+    finally:
+        sweeper.stop()
+        dramatiq.get_broker().flush_all()
 
 
 def test_without_threads_no_worker_is_started() -> None:

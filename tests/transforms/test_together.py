@@ -98,7 +98,7 @@ def test_what_was_tried_before_is_tried_alone(alice: User, ben: User) -> None:
     Job.objects.claim(second.pk, token)
     Job.objects.held(second.pk, token).release(killed=True)
     Job.objects.claim(first.pk, uuid.uuid4())
-    assert take_along(Job.objects.get(pk=first.pk), "") == []
+    assert take_along(Job.objects.get(pk=first.pk), "", uuid.uuid4) == []
 
 
 def test_one_that_is_canceled_meanwhile_takes_nothing_from_the_others(

@@ -1,0 +1,45 @@
+"""Leases that this process took and lost sight of, because an error came between the claim of a job and its end.
+
+Who cannot reach the database cannot write there how a job ended. Nobody works on it then, but its row says so until the
+lease runs out. The sweeper asks here which leases these are, and frees them as soon as the database answers.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from uuid import UUID, uuid4
+
+from django.conf import settings
+
+_forgotten: dict[UUID, float] = {}
+"""Tokens, and when (time.monotonic()) they were lost sight of."""
+
+
+@contextmanager
+def accounted() -> Iterator[Callable[[], UUID]]:
+    """Gives what makes the tokens of the claims in this block. If the block fails, nobody works under them any more."""
+    made: list[UUID] = []
+
+    def new_token() -> UUID:
+        made.append(uuid4())
+        return made[-1]
+
+    try:
+        yield new_token
+    except BaseException:
+        _forgotten.update(dict.fromkeys(made, time.monotonic()))
+        raise
+
+
+def forgotten() -> Sequence[UUID]:
+    """The tokens that rows may still have. After the length of a lease those end by themselves.
+
+    They are told until then, not once: a claim may reach the database after the error that it seemed to end with.
+    """
+    horizon = time.monotonic() - settings.JOB_LEASE_SECONDS
+    for token, since in list(_forgotten.items()):
+        if since < horizon:
+            del _forgotten[token]
+    return list(_forgotten)
