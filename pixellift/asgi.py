@@ -14,13 +14,15 @@ from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 from django.conf import settings  # noqa: E402
 
 from pixellift.origins import OwnPagesOnly  # noqa: E402
+from pixellift.outages import ClosedInOutages  # noqa: E402
 from transforms import routing, runtime  # noqa: E402
 
 application = ProtocolTypeRouter(
     {
         "http": pages,
         "websocket": OwnPagesOnly(
-            AuthMiddlewareStack(URLRouter(routing.websocket_urlpatterns)), settings.ALLOWED_HOSTS
+            ClosedInOutages(AuthMiddlewareStack(URLRouter(routing.websocket_urlpatterns))),
+            settings.ALLOWED_HOSTS,
         ),
     }
 )

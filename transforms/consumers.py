@@ -138,8 +138,16 @@ class JobsConsumer(MemberConsumer):
         """A place in line changes without any change of the job: tell, for as long as something waits or runs."""
         while self.active:
             await asyncio.sleep(OUTLOOK_EVERY_SECONDS)
-            news = await database_sync_to_async(outlook_news)(self.user)
-            self.active = {job["id"] for job in news}
+            known = frozenset(self.active)
+            try:
+                news = await database_sync_to_async(outlook_news)(self.user)
+            except DatabaseError:
+                continue  # it may be back next time
+            still = {job["id"] for job in news}
+            if known & self.active - still:
+                await self._show_all()  # the news that a job is over was lost on its way
+                continue
+            self.active = still
             await self.say({"type": "outlook", "jobs": news})
 
 

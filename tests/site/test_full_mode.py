@@ -98,7 +98,7 @@ def test_work_waits_for_a_worker_and_is_done_when_one_comes(
 
 async def test_a_message_goes_through_redis_to_every_member_of_a_group() -> None:
     layer = get_channel_layer()
-    assert type(layer).__name__ == "RedisPubSubChannelLayer"
+    assert type(layer).__name__ == "RedisChannelLayer"
     first, second = await layer.new_channel(), await layer.new_channel()
     for channel in (first, second):
         await layer.group_add("watchers", channel)

@@ -14,13 +14,14 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from channels_redis.pubsub import RedisPubSubChannelLayer
+from redis import ConnectionError as ConnectionFailed
 
 from bench.member import Member
 from bench.websocket import Closed, WebSocket
 from tests.chaos.services import Postgres, Redis, wait_until
 from tests.server import SiteServer
 from transforms.pulse import Pulse
+from transforms.redis_layer import RedisChannelLayer
 
 pytestmark = [pytest.mark.redis, pytest.mark.timeout(600)]
 ANSWER_SECONDS = 20
@@ -143,6 +144,53 @@ def test_redis_is_away_and_comes_back(member: Member, redis: Redis, how: str) ->
     is_back(member)
 
 
+def test_a_page_that_comes_while_redis_is_away_is_told_to_come_again(member: Member, redis: Redis) -> None:
+    is_back(member)
+    redis.stop()
+    try:
+        for _ in range(3):
+            with member.socket("/ws/jobs/") as socket:
+                assert closing_code(socket) == 1013
+    finally:
+        redis.start()
+    is_back(member)
+
+
+async def test_the_first_page_after_a_restart_of_redis_is_welcome(redis: Redis) -> None:
+    """Its subscriptions are the first that notice that the connection broke."""
+    layer = RedisChannelLayer(hosts=[redis.url()])
+    kept = await layer.new_channel()
+    await layer.group_add("others", kept)
+    for number in range(5):
+        with redis.client() as client:
+            client.client_kill_filter(_type="pubsub")
+        channel = await layer.new_channel()
+        await layer.group_add(f"watchers-{number}", channel)
+        await layer.group_send(f"watchers-{number}", {"type": "job.changed"})
+        assert (await asyncio.wait_for(layer.receive(channel), BACK_SECONDS))["type"] == "job.changed"
+        await asyncio.sleep(0.05 * number)
+    await layer.group_send("others", {"type": "job.changed"})
+    assert (await asyncio.wait_for(layer.receive(kept), BACK_SECONDS))["type"] == "job.changed"
+    await layer.flush()
+
+
+async def test_pages_that_come_while_redis_is_away_leave_nothing_behind(redis: Redis) -> None:
+    layer = RedisChannelLayer(hosts=[redis.url()])
+    channel = await layer.new_channel()
+    await asyncio.to_thread(redis.stop)
+    try:
+        for _ in range(3):
+            with pytest.raises(ConnectionFailed):
+                await layer.new_channel()
+            with pytest.raises(ConnectionFailed):
+                await layer.group_add("watchers", channel)
+        assert set(layer.channels) == {channel}
+        assert not any(layer.groups.values())
+    finally:
+        await asyncio.to_thread(redis.start)
+        await layer.flush()
+
+
 def test_a_watching_page_gets_a_new_snapshot_when_redis_is_back(member: Member, redis: Redis) -> None:
     is_back(member)
     with member.socket("/ws/jobs/") as socket:
@@ -154,7 +202,7 @@ def test_a_watching_page_gets_a_new_snapshot_when_redis_is_back(member: Member, 
 
 
 async def test_the_pulse_is_felt_again_and_groups_hear_again(redis: Redis) -> None:
-    layer = RedisPubSubChannelLayer(hosts=[redis.url()])
+    layer = RedisChannelLayer(hosts=[redis.url()])
     channel = await layer.new_channel()
     await layer.group_add("watchers", channel)
     looked = asyncio.Event()

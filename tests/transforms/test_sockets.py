@@ -16,7 +16,9 @@ import pytest
 from asgiref.sync import sync_to_async
 from channels.testing import WebsocketCommunicator
 from django.conf import settings as django_settings
+from django.db import OperationalError
 from django.test import Client
+from django.utils import timezone
 from PIL import Image as Pillow
 
 from accounts.models import User
@@ -24,7 +26,7 @@ from gallery.models import Image
 from gallery.png import read_recipe
 from pixellift.asgi import application
 from tests.transforms.conftest import GENERATOR
-from transforms import estimates, previews, services, worker
+from transforms import consumers, estimates, previews, services, worker
 from transforms.context import JobContext
 from transforms.engine import engine
 from transforms.models import Job
@@ -131,6 +133,39 @@ async def test_who_waits_hears_how_the_line_moves(
             told = await hear(socket)
         assert told["jobs"][0]["id"] == str(mine.pk)
         assert told["jobs"][0]["outlook"] == "Next in line"
+
+
+async def test_an_end_of_which_the_news_was_lost_is_told_all_the_same(
+    alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("transforms.consumers.OUTLOOK_EVERY_SECONDS", 0.05)
+    job = await request_random(alice, generator=GENERATOR)
+    async with listening("/ws/jobs/", alice) as socket:
+        assert (await hear(socket))["jobs"][0]["state"] == "queued"
+        await Job.objects.filter(pk=job.pk).aupdate(state="succeeded", finished_at=timezone.now())
+        while (told := await hear(socket))["type"] != "snapshot":
+            pass
+        assert told["jobs"][0]["state"] == "succeeded"
+
+
+async def test_who_waits_while_the_database_is_away_goes_on_waiting(
+    alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outlook_news, asked = consumers.outlook_news, list[bool]()
+
+    def away_at_first(user: User) -> Any:
+        asked.append(True)
+        if len(asked) < 3:
+            raise OperationalError("the database does not answer")
+        return outlook_news(user)
+
+    monkeypatch.setattr(consumers, "outlook_news", away_at_first)
+    monkeypatch.setattr(consumers, "OUTLOOK_EVERY_SECONDS", 0.05)
+    await request_random(alice, generator=GENERATOR)
+    async with listening("/ws/jobs/", alice) as socket:
+        assert (await hear(socket))["type"] == "snapshot"
+        assert (await hear(socket))["type"] == "outlook"
+    assert len(asked) >= 3
 
 
 async def test_nobody_hears_about_the_jobs_of_others(alice: User, ben: User) -> None:
