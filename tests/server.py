@@ -118,6 +118,8 @@ class SiteServer:
             found = re.search(r"PixelLift is at (http://\S+?)/ ", line)
             if found:
                 self.url = found.group(1)
+                # The same address after a restart.
+                self.settings.setdefault("PORT", self.url.rpartition(":")[2])
             elif self.url and "createsuperuser" in line:
                 self._ready.set()
         self._ready.set()
@@ -134,8 +136,6 @@ class SiteServer:
         except subprocess.TimeoutExpired:
             self.kill()
             raise
-        finally:
-            self.settings.setdefault("PORT", self.url.rpartition(":")[2])  # the same address after a restart
 
     def kill(self) -> None:
         """As bad luck would: no time to say good-bye."""

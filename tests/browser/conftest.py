@@ -53,11 +53,14 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def open_studio(browser: Browser, site: SiteServer) -> Iterator[OpenStudio]:
-    """Opens a browser of its own for somebody: `open_studio(**PHONE)`. At the end no console may have complained."""
+    """Opens a browser of its own for somebody: `open_studio(**PHONE)`. At the end no console may have complained.
+
+    `url`: of another server than that of all tests.
+    """
     opened: list[Studio] = []
 
-    def open_one(**options: Any) -> Studio:
-        opened.append(Studio(browser.new_context(**(options or DESKTOP)), site.url))
+    def open_one(url: str = "", **options: Any) -> Studio:
+        opened.append(Studio(browser.new_context(**(options or DESKTOP)), url or site.url))
         return opened[-1]
 
     yield open_one

@@ -6,6 +6,7 @@ import io
 import itertools
 import re
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from tests.server import SiteServer
 
 pytestmark = pytest.mark.timeout(600)
 names = (f"walker{number}" for number in itertools.count())
+AWAY = "ERR_CONNECTION_REFUSED"
+KNOWS_AGAIN_SECONDS = 5
 SCREENS = [pytest.param(DESKTOP, id="desktop"), pytest.param(PHONE, id="phone")]
 
 
@@ -143,7 +146,34 @@ def test_a_server_that_restarts_in_the_middle_of_a_job_loses_nothing(
     studio.drag(0, 0.7)
     studio.open("/gallery/")
     expect(studio.drawn_cards).to_have_count(3)
-    studio.complaints[:] = [line for line in studio.complaints if "ERR_CONNECTION_REFUSED" not in line]
+    studio.complaints[:] = [line for line in studio.complaints if AWAY not in line]
+
+
+def test_a_page_whose_server_was_killed_shows_by_itself_how_the_job_ended(
+    open_studio: OpenStudio, site: SiteServer, tmp_path: Path
+) -> None:
+    """With a server of its own, whose pictures take as many milliseconds as their seeds say."""
+    settings = {
+        "ENGINE_CLASS": "tests.chaos.engine.SleepingEngine",
+        "STATIC_ROOT": str(site.data / "static"),
+    }
+    with SiteServer(tmp_path, **settings) as own:
+        studio = open_studio(url=own.url)
+        studio.sign_up(next(names))
+        studio.ask_for_pictures(1, seed=3000)
+        expect(studio.page.locator("[data-picture][data-status=running]")).to_be_visible()
+        own.kill()
+        connection = studio.page.locator("[data-jobs-connection]")
+        expect(connection).to_have_text(re.compile("The connection was lost"))
+        expect(studio.drawn_cards).to_have_count(0)
+        own.start()
+        back = time.monotonic()
+        expect(connection).to_be_empty()
+        assert time.monotonic() - back < KNOWS_AGAIN_SECONDS
+        expect(studio.drawn_cards).to_have_count(1)
+        assert studio.natural_width("#image-grid [data-picture] img") > 0
+        expect(studio.page.locator("[data-toast]")).to_have_count(0)
+        studio.complaints[:] = [line for line in studio.complaints if AWAY not in line]
 
 
 def test_a_deleted_picture_comes_back_with_undo(open_studio: OpenStudio) -> None:

@@ -7,6 +7,7 @@ import resource
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 from PIL import Image as Pillow
 
@@ -40,6 +41,10 @@ class SleepingEngine(LocalEngine):
 
     def warm(self) -> None:
         """There is nothing to load."""
+
+    def job_threads(self) -> AbstractContextManager[None]:
+        """Nothing computes, so torch, which loads for many seconds on a busy machine, need not be there."""
+        return nullcontext()
 
 
 def _drawn() -> None:
