@@ -45,6 +45,11 @@ class Generator:
         return average
 
     @property
+    def drafts_are_pictures(self) -> bool:
+        """Whether `draft` draws what `synthesis` draws."""
+        return self._half is None and self.draft_resolution == self.resolution
+
+    @property
     def num_parameters(self) -> int:
         """How many numbers were learned."""
         return sum(parameter.numel() for parameter in self.network.parameters())
@@ -125,8 +130,8 @@ class Generator:
         ws [N, num_ws, w_dim] to pictures [N, 3, resolution, resolution] float32, about [-1, 1].
 
         noise_mode: "const" uses the generator's own noise maps, or those in `noise` (as a Projection holds
-        them), "random" draws new ones (the same for the same `noise_seed`), "none" leaves noise out. A
-        generator without noise draws the same in all modes.
+        them: [r, r], for all pictures; or [N, 1, r, r], one for each), "random" draws new ones (the same for the same
+        `noise_seed`), "none" leaves noise out. A generator without noise draws the same in all modes.
 
         translate (right and down, as parts of the side) and rotate (degrees) move the picture; only a
         generator whose `info.moves` can do that.
@@ -164,18 +169,25 @@ class Generator:
         self._check_ws(ws)
         if noise_mode not in stylegan2.NOISE_MODES:
             raise InvalidInput(f"The noise mode must be one of {', '.join(stylegan2.NOISE_MODES)}.")
-        maps = self._check_noise(noise or {})
+        maps = self._check_noise(noise or {}, len(ws))
         transform = self._transform(translate, rotate)
         random = None
         if noise_mode == "random" and noise_seed is not None:
             random = torch.Generator(self.device).manual_seed(noise_seed)
-        at_once = max(1, PIXELS_AT_ONCE // self.resolution**2)
+        at_once = max(1, PIXELS_AT_ONCE // resolution**2)
         draw = draw or self.network.draw
         smaller = {} if resolution == self.resolution else {"resolution": resolution}
         with plain_memory_errors(), torch.inference_mode():
             parts = [
-                draw(part, noise_mode, maps, random, transform, **smaller)
-                for part in torch.split(ws.to(self.device, torch.float32), at_once)
+                draw(
+                    ws[start : start + at_once].to(self.device, torch.float32),
+                    noise_mode,
+                    _maps_from(maps, start, at_once),
+                    random,
+                    transform,
+                    **smaller,
+                )
+                for start in range(0, len(ws), at_once)
             ]
             pictures = torch.cat(parts) if parts else ws.new_zeros(0, 3, resolution, resolution)
         return _ordinary(pictures)
@@ -249,11 +261,17 @@ class Generator:
             )
         return stylegan3.user_transform(translate, rotate).to(self.device)
 
-    def _check_noise(self, noise: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def _check_noise(self, noise: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
+        """The maps on this device. InvalidInput unless each has a size of this generator, for all or `count` pictures."""
         own = self.network.noise_buffers()
         for key, value in noise.items():
-            if key not in own or value.shape[-2:] != own[key].shape or value.numel() != own[key].numel():
+            if key not in own or value.shape[-2:] != own[key].shape:
                 raise InvalidInput("The noise maps belong to another generator.")
+            is_shared = value.numel() == own[key].numel()
+            if not is_shared and value.shape != (count, 1, *own[key].shape):
+                raise InvalidInput(
+                    f"There must be one noise map of a size for all {count} pictures, or one for each."
+                )
         return {key: value.to(self.device, torch.float32) for key, value in noise.items()}
 
 
@@ -286,6 +304,14 @@ def save_generator(network: nn.Module, path: str | Path, *, half: bool = False, 
     if half:
         tensors = {key: value.half() for key, value in tensors.items()}
     checkpoint.write(path, "generator", {**architectures.sizes_of(network), **rest, **meta}, tensors)
+
+
+def _maps_from(noise: Mapping[str, Tensor], start: int, count: int) -> dict[str, Tensor]:
+    """The noise maps of `count` pictures from `start` on: maps that all pictures share stay as they are."""
+    return {
+        key: value[start : start + count] if value.ndim == 4 and len(value) > 1 else value
+        for key, value in noise.items()
+    }
 
 
 def _ordinary(pictures: Tensor) -> Tensor:

@@ -86,6 +86,20 @@ def test_noise_maps_replace_the_stored_ones(generator: Generator) -> None:
     torch.testing.assert_close(generator.synthesis(ws, noise=quiet), generator.synthesis(ws, "none"))
 
 
+def test_each_picture_of_a_pass_may_have_noise_maps_of_its_own(generator: Generator) -> None:
+    ws = generator.mapping(generator.latents(range(9)))  # more than go through the network at once
+    buffers = generator.network.noise_buffers()
+    own = {key: torch.randn(9, 1, *value.shape) for key, value in buffers.items()}
+    together = generator.synthesis(ws, noise=own)
+    for index in (0, 8):
+        alone = generator.synthesis(
+            ws[index : index + 1], noise={key: value[index, 0] for key, value in own.items()}
+        )
+        torch.testing.assert_close(together[index : index + 1], alone, rtol=1e-4, atol=1e-4)
+    with pytest.raises(ganworks.InvalidInput, match="all 2 pictures, or one for each"):
+        generator.synthesis(ws[:2], noise=own)
+
+
 def test_noise_maps_of_another_generator_are_refused(generator: Generator) -> None:
     ws = generator.mapping(generator.latents([1]))
     for noise in (
