@@ -12,8 +12,8 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
-from functools import cache
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -27,7 +27,8 @@ from ganworks.errors import Stopped as EngineStopped
 from ganworks.info import GeneratorInfo, UpscalerInfo
 from ganworks.upscalers import UpscalerReport
 from transforms.errors import GeneratorMissing, InvalidParams
-from transforms.params import DEFAULT_TRUNCATION_PSI, STILL, Edit, Look, Move
+from transforms.params import DEFAULT_TRUNCATION_PSI, STILL, Edit, Move
+from transforms.sources import Component, FileSource, Found, Rendering, SeedSource, Source
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -36,13 +37,16 @@ if TYPE_CHECKING:
     from ganworks import Basis, Generator
 
 __all__ = [
+    "Component",
     "Engine",
     "EngineError",
     "EngineStopped",
     "FileSource",
     "Found",
     "GeneratorInfo",
+    "Rendering",
     "SeedSource",
+    "Source",
     "UpscalerInfo",
     "UpscalerReport",
     "describe_device",
@@ -55,6 +59,8 @@ __all__ = [
 
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 MOST_AT_ONCE = 8
+FEWEST_AT_ONCE = 4
+"""So few large pictures are not quicker together: two of 256 pixels take 1.06 of their time apart."""
 KEPT_LATENTS = 64
 NOISE_SEED = 0
 KEPT_TUNED = 4  # generators that are tuned for one picture each: a large one has 100 MB of its own
@@ -68,58 +74,8 @@ OnTile = Callable[[int, int], None]
 ShouldStop = Callable[[], bool]
 
 
-@dataclass(frozen=True)
-class SeedSource:
-    """A random picture: which generator drew it (by content hash), from which seed."""
-
-    generator_sha256: str
-    seed: int
-    class_index: int | None = None
-    truncation_psi: float = 1.0
-    truncation_cutoff: int | None = None
-
-    def seen(self, look: Look) -> SeedSource:
-        """The same seed with another truncation or class, where `look` names one."""
-        psi = self.truncation_psi if look.truncation_psi is None else look.truncation_psi
-        index = self.class_index if look.class_index is None else look.class_index
-        return replace(self, truncation_psi=psi, class_index=index)
-
-
-@dataclass(frozen=True)
-class FileSource:
-    """A latent that was found: `key` names its content, `read` gives its bytes when they are needed."""
-
-    generator_sha256: str
-    key: str
-    read: Callable[[], bytes] = field(compare=False)
-
-
-Source = SeedSource | FileSource
-
 # What a panorama goes on with to the right of a picture that was found.
 _FURTHER = SeedSource("", 0, truncation_psi=DEFAULT_TRUNCATION_PSI)
-
-
-@dataclass(frozen=True)
-class Component:
-    """One slider that a generator offers. `variance` is its part of the whole variance, 0 to 1."""
-
-    index: int
-    name: str
-    variance: float
-
-
-@dataclass(frozen=True)
-class Found:
-    """A projection: the file to keep, how good it is, and what it looks like. `tuning_steps` of its generator were made."""
-
-    data: bytes
-    loss: float
-    psnr: float | None
-    steps: int
-    stopped_early: bool
-    picture: Picture
-    tuning_steps: int = 0
 
 
 class Engine(Protocol):
@@ -147,6 +103,8 @@ class Engine(Protocol):
         draft: bool = False,
         viewer: str = "",
     ) -> Picture: ...
+    def kin(self, rendering: Rendering) -> Hashable | None: ...
+    def render_together(self, renderings: Sequence[Rendering]) -> list[Picture]: ...
     def panorama(
         self,
         source: Source,
@@ -194,6 +152,8 @@ class LocalEngine:
         self._places: OrderedDict[Source, _Place] = OrderedDict()
         self._tuned: OrderedDict[Source, Generator] = OrderedDict()
         self._corrections = ganworks.Corrections()
+        self._quick: set[str] = set()
+        """The content hashes of generators whose drafts are whole pictures."""
         self._lock = threading.Lock()
 
     @classmethod
@@ -279,7 +239,8 @@ class LocalEngine:
     def pictures_at_once(self, name: str) -> int:
         """How many pictures of a generator are drawn fastest in one pass: several small ones, or one large one."""
         side = self.generator(name).resolution
-        return max(1, min(MOST_AT_ONCE, settings.ENGINE_BATCH_PIXELS // side**2))
+        count = min(MOST_AT_ONCE, settings.ENGINE_BATCH_PIXELS // side**2)
+        return count if count >= FEWEST_AT_ONCE else 1
 
     def render(
         self,
@@ -290,18 +251,62 @@ class LocalEngine:
         draft: bool = False,
         viewer: str = "",
     ) -> Picture:
-        generator = self._opened(source)
-        place = self._place(source, generator)
-        generator = self._as_tuned(source, place, generator)
-        ws = self._edited(place.ws, edits, generator)
-        noise = place.noise if noise_mode == "const" else None
+        [picture] = self.render_together([Rendering(source, tuple(edits), noise_mode, move, draft, viewer)])
+        return picture
 
-        def draw(quick: bool) -> Tensor:
+    def kin(self, rendering: Rendering) -> Hashable | None:
+        """
+        What pictures have in common that can be drawn in one pass; None: this one is drawn alone. That is so for
+        random noise, of which each picture draws the same maps, and for a generator that was tuned for one picture; a
+        latent that was not read yet is opened alone, since nobody else should wait for its file.
+        """
+        source = rendering.source
+        if rendering.noise_mode == "random" or not (isinstance(source, SeedSource) or self._is_plain(source)):
+            return None
+        draft = rendering.draft and source.generator_sha256 not in self._quick
+        return source.generator_sha256, draft, rendering.noise_mode, rendering.move
+
+    def _is_plain(self, source: Source) -> bool:
+        """Whether the source is open, and its generator was not tuned for it."""
+        with self._lock:
+            place = self._places.get(source)
+        return place is not None and place.difference is None
+
+    def render_together(self, renderings: Sequence[Rendering]) -> list[Picture]:
+        """The pictures, in order, drawn in one pass; `kin` gives the same for all of them, or there is only one."""
+        import torch
+
+        first = renderings[0]
+        generator = self._opened(first.source)
+        places = [self._place(rendering.source, generator) for rendering in renderings]
+        rows = [
+            self._edited(place.ws, rendering.edits, generator)
+            for place, rendering in zip(places, renderings, strict=True)
+        ]
+        generator = self._as_tuned(first.source, places[0], generator)
+        noises = [place.noise if first.noise_mode == "const" else None for place in places]
+        shift, degrees = (first.move.x, first.move.y), first.move.degrees
+
+        def draw(quick: bool, ws: Tensor, noise: dict[str, Tensor] | None) -> Tensor:
             method = generator.draft if quick else generator.synthesis
-            return method(ws, noise_mode, noise, NOISE_SEED, (move.x, move.y), move.degrees)
+            return method(ws, first.noise_mode, noise, NOISE_SEED, shift, degrees)
 
-        pictures = self._drawn(generator, viewer and (viewer, _identity(source), noise_mode), draw, draft)
-        return ganworks.to_image(generator.crop(pictures))
+        drawn = draw(first.draft, torch.cat(rows), _side_by_side(noises, generator))
+        return [
+            self._settled(generator, rendering, picture, partial(draw, True, ws, noise))
+            for rendering, picture, ws, noise in zip(
+                renderings, torch.split(drawn, 1), rows, noises, strict=True
+            )
+        ]
+
+    def _settled(
+        self, generator: Generator, rendering: Rendering, picture: Tensor, draw_draft: Callable[[], Tensor]
+    ) -> Picture:
+        """What is shown of a picture [1, 3, H, W] that was drawn."""
+        viewer, source = rendering.viewer, rendering.source
+        place = viewer and (viewer, _identity(source), rendering.noise_mode)
+        picture = self._corrected(generator, place, picture, draw_draft, rendering.draft)
+        return ganworks.to_image(generator.crop(picture))
 
     def panorama(
         self,
@@ -316,28 +321,28 @@ class LocalEngine:
         generator = self._opened(source)
         generator = self._as_tuned(source, self._place(source, generator), generator)
         anchors = self._edited(self._anchors(source, generator, left + width), edits, generator)
-        pictures = self._drawn(
-            generator,
-            viewer and (viewer, _identity(source), left, width),
-            lambda quick: generator.panorama(anchors, width, left, quick),
-            draft,
-        )
-        return ganworks.to_image(pictures)
+        place = viewer and (viewer, _identity(source), left, width)
+        draw = partial(generator.panorama, anchors, width, left)
+        return ganworks.to_image(self._corrected(generator, place, draw(draft), partial(draw, True), draft))
 
-    def _drawn(
-        self, generator: Generator, place: Hashable, draw: Callable[[bool], Tensor], draft: bool
+    def _corrected(
+        self,
+        generator: Generator,
+        place: Hashable,
+        picture: Tensor,
+        draw_draft: Callable[[], Tensor],
+        draft: bool,
     ) -> Tensor:
         """
-        What `draw` draws, as a draft or exactly. Drafts learn from the last exact picture of the same place, which names
-        its viewer: nobody's drafts show what another one has made of the same seed. Without a viewer nothing is kept.
+        Drafts learn from the last exact picture of the same place, which names its viewer: nobody's drafts show what
+        another one has made of the same seed. Without a viewer nothing is kept.
         """
-        pictures = draw(draft)
         if not place or generator.draft_resolution == generator.resolution:
-            return pictures
+            return picture
         if draft:
-            return self._corrections.corrected(place, pictures)
-        self._corrections.rest(place, pictures, generator.draft_resolution, lambda: draw(True))
-        return pictures
+            return self._corrections.corrected(place, picture)
+        self._corrections.rest(place, picture, generator.draft_resolution, draw_draft)
+        return picture
 
     def project(
         self,
@@ -417,7 +422,10 @@ class LocalEngine:
         self._library.unload()
 
     def _opened(self, source: Source) -> Generator:
-        return self._library.generator(self.generator_by_sha256(source.generator_sha256).name)
+        generator = self._library.generator(self.generator_by_sha256(source.generator_sha256).name)
+        if generator.drafts_are_pictures:
+            self._quick.add(generator.sha256)
+        return generator
 
     def _anchors(self, source: Source, generator: Generator, reach_px: int) -> Tensor:
         """The anchors of a panorama that reaches so far: the source twice, then seeds that count up."""
@@ -496,6 +504,24 @@ def _open_file(source: FileSource, generator: Generator) -> _Place:
     if found.generator_sha256 != generator.sha256:
         raise GeneratorMissing("This picture was projected into another generator than the one that is here.")
     return _Place(found.ws, found.noise, found.difference)
+
+
+def _side_by_side(
+    noises: Sequence[dict[str, Tensor] | None], generator: Generator
+) -> dict[str, Tensor] | None:
+    """The noise maps of pictures of one pass, [N, 1, r, r] each, with the generator's own where a picture has none."""
+    import torch
+
+    names = {name for noise in noises if noise is not None for name in noise}
+    own = generator.network.noise_buffers() if names else {}
+    maps = {
+        name: [own[name] if noise is None else noise.get(name, own[name]) for noise in noises]
+        for name in names
+    }
+    return {
+        name: torch.stack([value.reshape(1, *value.shape[-2:]).to(generator.device) for value in values])
+        for name, values in maps.items()
+    } or None
 
 
 def _kept(found: ganworks.Projection, generator: Generator, stopped: bool, tuning_steps: int = 0) -> Found:
