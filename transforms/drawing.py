@@ -7,10 +7,12 @@ and decided who may see the picture; whoever draws needs the models and the stor
 from __future__ import annotations
 
 import json
+import threading
+from collections import OrderedDict
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from functools import lru_cache
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID, uuid4
 
 from accounts.models import User
@@ -19,7 +21,7 @@ from gallery.models import Image
 from gallery.png import embed_recipe
 from transforms import projections
 from transforms.classes import class_labels
-from transforms.engine import FileSource, SeedSource, Source, engine
+from transforms.engine import FileSource, Rendering, SeedSource, Source, engine
 from transforms.errors import InvalidParams
 from transforms.params import (
     BASES,
@@ -35,6 +37,9 @@ from transforms.params import (
 from transforms.pictures import encode_exact, encode_live
 from transforms.recipes import Recipe
 from transforms.recipes import SeedSource as SeedOfRecipe
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
 
 KEPT_EDITORS = 128
 AS_IT_IS = Look()
@@ -93,6 +98,8 @@ class Editor:
     c_dim: int
     tile_px: int
     """The width of a tile of the panorama; 0 if the generator draws none."""
+    at_once: int
+    """How many pictures of the generator are drawn fastest in one pass."""
     viewer: str = field(default_factory=lambda: uuid4().hex)
     """Whose drafts these are: one open editor's, and nobody else's."""
 
@@ -111,6 +118,7 @@ class Editor:
             counts={basis: len(engine().components(info.name, basis)) for basis in BASES},
             c_dim=info.c_dim,
             tile_px=info.resolution // 2 if info.scrolls else 0,
+            at_once=engine().pictures_at_once(info.name),
             viewer=viewer,
         )
 
@@ -118,14 +126,32 @@ class Editor:
         """The encoded picture. EngineError or TransformError with a sentence if it cannot be drawn."""
         if drawing.tile is not None:
             return self._tile(drawing, drawing.tile)
+        [picture] = engine().render_together([self._rendering(drawing)])
+        return self.encoded(picture, drawing)
+
+    def kin(self, drawing: Drawing) -> Hashable | None:
+        """What it has in common with others that can be drawn in the same pass (`drawn_together`); None: it has none."""
+        if drawing.tile is not None or self.at_once == 1:
+            return None
+        return engine().kin(self._rendering(drawing))
+
+    def encoded(self, picture: Picture, drawing: Drawing) -> bytes:
+        """A picture, but no tile, in the format of the drawing; a PNG with its recipe."""
         if drawing.format is Format.PNG:
-            return self._export(drawing)
-        look = drawing.look
-        draft = drawing.format is Format.DRAFT
-        picture = engine().render(
-            self._source(look), drawing.edits, look.noise_mode, look.move, draft, self.viewer
-        )
+            recipe = self.recipe_with(drawing.edits, drawing.look)
+            return embed_recipe(encode_png(picture).data, recipe.as_data())
         return encode_exact(picture) if drawing.format is Format.EXACT else encode_live(picture)
+
+    def _rendering(self, drawing: Drawing) -> Rendering:
+        look = drawing.look
+        return Rendering(
+            self._source(look),
+            drawing.edits,
+            look.noise_mode,
+            look.move,
+            draft=drawing.format is Format.DRAFT,
+            viewer="" if drawing.format is Format.PNG else self.viewer,
+        )
 
     def _tile(self, drawing: Drawing, number: int) -> bytes:
         """A tile of the panorama that begins with the picture; where it need not be exact, maybe of fewer pixels."""
@@ -134,11 +160,6 @@ class Editor:
         source = self._source(drawing.look)
         picture = engine().panorama(source, drawing.edits, left, self.tile_px, not exact, self.viewer)
         return encode_exact(picture) if exact else encode_live(picture)
-
-    def _export(self, drawing: Drawing) -> bytes:
-        look = drawing.look
-        picture = engine().render(self._source(look), drawing.edits, look.noise_mode, look.move)
-        return embed_recipe(encode_png(picture).data, self.recipe_with(drawing.edits, look).as_data())
 
     def recipe_with(self, edits: tuple[Edit, ...], look: Look) -> Recipe:
         source, recipe = self._source(look), self.recipe
@@ -207,17 +228,43 @@ class Editor:
         }
 
 
-@lru_cache(KEPT_EDITORS)
-def _reopened(told: str) -> Editor:
-    data = json.loads(told)
-    return Editor.of(
-        projections.source_from_data(data["source"]), Recipe.from_data(data["recipe"]), data["viewer"]
-    )
+def drawn_together(wishes: Sequence[tuple[Editor, Drawing]]) -> list[Picture]:
+    """
+    The pictures of drawings of one `kin`, in one pass. Raises what any of them raises alone: draw each for itself then.
+    """
+    return engine().render_together([editor._rendering(drawing) for editor, drawing in wishes])
 
 
-def reopened(data: dict[str, Any]) -> Editor:
-    """The editor that another process opened and told of. GeneratorMissing if its generator is not here."""
-    return _reopened(json.dumps(data, sort_keys=True))
+class Reopened:
+    """The editors that another process opened and told of. All methods may be called from any thread."""
+
+    def __init__(self, kept: int = KEPT_EDITORS) -> None:
+        self._kept = kept
+        self._editors: OrderedDict[str, Editor] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def known(self, data: dict[str, Any]) -> Editor | None:
+        """The editor, if it is open here; never waits for files."""
+        told = _told(data)
+        with self._lock:
+            editor = self._editors.get(told)
+            if editor is not None:
+                self._editors.move_to_end(told)
+        return editor
+
+    def open(self, data: dict[str, Any]) -> Editor:
+        """Opened here, and kept for a while. GeneratorMissing if its generator is not here."""
+        source, recipe = projections.source_from_data(data["source"]), Recipe.from_data(data["recipe"])
+        editor = Editor.of(source, recipe, data["viewer"])
+        with self._lock:
+            self._editors[_told(data)] = editor
+            while len(self._editors) > self._kept:
+                self._editors.popitem(last=False)
+        return editor
+
+
+def _told(data: dict[str, Any]) -> str:
+    return json.dumps(data, sort_keys=True)
 
 
 def _directions(generator: str, basis: str) -> list[dict[str, Any]]:

@@ -35,6 +35,10 @@ class PreviewsAway(TransformError):
     """Nobody draws previews at the moment, or not soon enough. Asking again shortly helps."""
 
 
+class Superseded(Exception):
+    """The same open editor has asked for a newer preview."""
+
+
 class JobFailed(TransformError):
     """A job cannot succeed, for a reason that is known: trying it again would change nothing."""
 

@@ -32,6 +32,7 @@ log = structlog.get_logger(__name__)
 
 JOB_BUCKETS_SECONDS = (0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000)
 FRAME_BUCKETS_SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+PASS_BUCKETS_PICTURES = (1, 2, 4, 8)
 PORTS_TRIED = 16
 PROXY_HEADERS = ("forwarded", "via", "x-forwarded", "x-real-ip", "cf-")
 REFUSED = "Metrics are for this machine only. From elsewhere, send METRICS_TOKEN as a bearer token.\n"
@@ -73,6 +74,12 @@ _dropped = Counter(
     ["kind"],
     registry=registry,
 )
+_passes = Histogram(
+    "pixellift_preview_pass_pictures",
+    "Passes in which this process drew previews, and how many pictures were drawn in each.",
+    buckets=PASS_BUCKETS_PICTURES,
+    registry=registry,
+)
 _sockets = Gauge("pixellift_sockets_open", "Open WebSockets.", ["socket"], registry=registry)
 
 
@@ -97,6 +104,10 @@ def frame_drawn(kind: str, seconds: float) -> None:
 
 def preview_dropped(kind: str) -> None:
     _dropped.labels(kind).inc()
+
+
+def pass_drawn(pictures: int) -> None:
+    _passes.observe(pictures)
 
 
 @contextmanager

@@ -22,8 +22,8 @@ from channels.layers import get_channel_layer
 
 from transforms import preview_messages as messages
 from transforms.drawing import Drawing, Editor
-from transforms.errors import PreviewsAway, TransformError
-from transforms.preview_messages import PATIENCE_SECONDS, SILENT_SECONDS, Message
+from transforms.errors import PreviewsAway, Superseded, TransformError
+from transforms.preview_messages import PATIENCE_SECONDS, SILENT_SECONDS, SLOW, Message
 
 log = structlog.get_logger(__name__)
 
@@ -31,11 +31,6 @@ TAKEN_WITHIN_SECONDS = 3.0
 NOBODY_FOR_SECONDS = 3.0
 RETRY_SECONDS = 3
 AWAY = "The studio's painters are away for a moment. Your sliders are safe: the picture follows by itself."
-SLOW = "The studio has a lot to draw at the moment. Your sliders are safe: the picture follows by itself."
-
-
-class Superseded(Exception):
-    """The same editor has asked for something newer."""
 
 
 class _NextPlease(Exception):

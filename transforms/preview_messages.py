@@ -25,6 +25,7 @@ SILENT_SECONDS = 6.0
 """A worker that was not heard for so long is thought dead."""
 PATIENCE_SECONDS = 18.0
 """How long anybody waits for one picture. The page gives up after 20."""
+SLOW = "The studio has a lot to draw at the moment. Your sliders are safe: the picture follows by itself."
 
 
 def call(reply: str) -> Message:

@@ -7,27 +7,24 @@ nobody waits for it any more.
 from __future__ import annotations
 
 import asyncio
-import time
-from collections import OrderedDict
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import structlog
 from asgiref.sync import sync_to_async
 
 from transforms import preview_messages as messages
-from transforms.drawing import Drawing, Editor, reopened
+from transforms.drawing import Drawing, Editor, Reopened
 from transforms.engine import EngineError, engine
-from transforms.errors import TransformError
+from transforms.errors import PreviewsAway, Superseded, TransformError
+from transforms.painters import THREADS, Order, Painters
 from transforms.presence import PREVIEWS, SignOfLife
-from transforms.preview_messages import PATIENCE_SECONDS, Message
+from transforms.preview_messages import Message
 
 log = structlog.get_logger(__name__)
 
-THREADS = 2
-"""While one picture is encoded, the next is drawn."""
 MAX_WAITING = 200
 FINISH_SECONDS = 15.0
 SIGN_EVERY_BEATS = 3  # signs of life go to the cache, for /readyz and /metrics
@@ -38,25 +35,11 @@ WENT_WRONG = (
 
 @dataclass(frozen=True)
 class Request:
-    """A wish, as it was heard. `viewer`: the open editor whose it is."""
+    """An order, and whom to tell what becomes of it."""
 
     ticket: str
     reply: str
-    viewer: str
-    editor: Message
-    drawing: Message
-    heard: float = field(default_factory=time.monotonic)
-
-    @classmethod
-    def of(cls, message: Message) -> Request:
-        editor = message["editor"]
-        return cls(
-            str(message["ticket"]), str(message["reply"]), str(editor["viewer"]), editor, message["drawing"]
-        )
-
-    @property
-    def is_stale(self) -> bool:
-        return time.monotonic() - self.heard > PATIENCE_SECONDS
+    order: Order
 
 
 class PreviewWorker:
@@ -64,11 +47,11 @@ class PreviewWorker:
 
     def __init__(self, layer: Any, threads: int = THREADS) -> None:
         self._layer = layer
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="preview")
-        self._threads = threads
-        self._waiting: OrderedDict[str, Request] = OrderedDict()
-        self._drawing: dict[str, Request] = {}
-        self._work_came = asyncio.Event()
+        self._painters = Painters(threads)
+        self._editors = Reopened()
+        self._held: dict[str, Request] = {}
+        """What was taken and not answered yet, by its ticket."""
+        self._answering: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
         self._is_away = False
         self._sign = SignOfLife(PREVIEWS)
@@ -76,31 +59,30 @@ class PreviewWorker:
 
     def stop(self) -> None:
         self._stopping.set()
-        self._work_came.set()
 
     async def run(self) -> None:
         """Announce oneself, draw until `stop`, then say good-bye: others take over what waits."""
         self.channel = await self._layer.new_channel(messages.WORKER_CHANNEL)
         await self._layer.group_add(messages.WORKERS, self.channel)
         beside = [asyncio.create_task(self._hear()), asyncio.create_task(self._beat())]
-        drawing = [asyncio.create_task(self._draw_on()) for _ in range(self._threads)]
         try:
             await self._stopping.wait()
             await self._leave()
-            await asyncio.wait(drawing, timeout=FINISH_SECONDS)
         finally:
-            for task in [*drawing, *beside]:
+            self._painters.close()
+            tasks = [*self._answering, *beside]
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*drawing, *beside, return_exceptions=True)
-            self._pool.shutdown(wait=False, cancel_futures=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _leave(self) -> None:
+        """Hand on what waits, and finish what is being drawn."""
         await self._tell_all(leaving=True)
         with suppress(Exception):  # the cache forgets it soon anyway
             await sync_to_async(self._sign.leave)()
-        for request in self._waiting.values():
-            await self._answer(request, messages.moved(request.ticket))
-        self._waiting.clear()
+        self._painters.close()
+        if self._answering:
+            await asyncio.wait(self._answering, timeout=FINISH_SECONDS)
 
     # --- Hearing --------------------------------------------------------------------------------------------
 
@@ -115,66 +97,75 @@ class PreviewWorker:
     async def _take_in(self, message: Message) -> None:
         kind = message["type"]
         if kind == "preview.draw":
-            await self._accept(Request.of(message))
-        elif kind == "preview.forget":
-            self._forget(message["ticket"])
+            await self._accept(message)
+        elif kind == "preview.forget" and message["ticket"] in self._held:
+            self._held[message["ticket"]].order.answer.cancel()
         elif kind == "preview.call" and not self._stopping.is_set():
-            await self._send(message["reply"], messages.here(self.channel, self._held()))
+            await self._send(message["reply"], messages.here(self.channel, self._held))
 
-    async def _accept(self, request: Request) -> None:
-        former = self._waiting.get(request.viewer)
-        is_full = former is None and len(self._waiting) >= MAX_WAITING
-        if self._stopping.is_set() or is_full:
-            await self._answer(request, messages.moved(request.ticket))
-            return
-        self._waiting[request.viewer] = (
-            request  # in the place of the former one, so that nobody waits for ever
-        )
-        self._work_came.set()
-        await self._answer(request, messages.taken(request.ticket, self.channel))
-        if former is not None:
-            await self._answer(former, messages.dropped(former.ticket))
-
-    def _forget(self, ticket: str) -> None:
-        for viewer, request in list(self._waiting.items()):
-            if request.ticket == ticket:
-                del self._waiting[viewer]
-
-    # --- Drawing --------------------------------------------------------------------------------------------
-
-    async def _draw_on(self) -> None:
-        while not (self._stopping.is_set() and not self._waiting):
-            request = self._next()
-            if request is None:
-                self._work_came.clear()
-                await self._work_came.wait()
-                continue
-            self._drawing[request.ticket] = request
-            try:
-                await self._draw(request)
-            finally:
-                del self._drawing[request.ticket]
-
-    def _next(self) -> Request | None:
-        """The wish that has waited longest, without those that nobody waits for any more."""
-        while self._waiting:
-            _, request = self._waiting.popitem(last=False)
-            if not request.is_stale:
-                return request
-        return None
-
-    async def _draw(self, request: Request) -> None:
-        loop = asyncio.get_running_loop()
+    async def _accept(self, message: Message) -> None:
+        ticket, reply = str(message["ticket"]), str(message["reply"])
         try:
-            data = await loop.run_in_executor(self._pool, _picture, request)
+            order = self._order(message["editor"], message["drawing"])
+        except TransformError as error:
+            await self._send(reply, messages.refused(ticket, str(error)))
+            return
+        if self._stopping.is_set() or self._is_full(order.viewer):
+            await self._send(reply, messages.moved(ticket))
+            return
+        request = self._held[ticket] = Request(ticket, reply, order)
+        self._painters.put(order)
+        await self._send(reply, messages.taken(ticket, self.channel))
+        task = asyncio.create_task(self._answer(request))
+        self._answering.add(task)
+        task.add_done_callback(self._answering.discard)
+
+    def _order(self, told: Message, drawing_data: Message) -> Order:
+        """The order of a message, checked once its editor is open. Raises TransformError with a sentence."""
+        drawing = Drawing.from_data(drawing_data)
+        editor = self._editors.known(told)
+        if editor is not None:
+            editor.check_drawing(drawing)
+        return Order(str(told["viewer"]), drawing, partial(self._opened_for, told, drawing), editor)
+
+    def _opened_for(self, told: Message, drawing: Drawing) -> Editor:
+        editor = self._editors.open(told)
+        editor.check_drawing(drawing)
+        return editor
+
+    def _is_full(self, viewer: str) -> bool:
+        waiting = self._painters.waiting()
+        return viewer not in waiting and len(waiting) >= MAX_WAITING
+
+    # --- Answering ------------------------------------------------------------------------------------------
+
+    async def _answer(self, request: Request) -> None:
+        """Say what becomes of it. Then it is not held any more: beats come after answers."""
+        try:
+            message = await self._outcome(request)
+            if message is not None:
+                await self._send(request.reply, message)
+        finally:
+            del self._held[request.ticket]
+
+    async def _outcome(self, request: Request) -> Message | None:
+        """None if nobody waits for it any more."""
+        ticket, answer = request.ticket, request.order.answer
+        try:
+            return messages.drawn(ticket, await asyncio.wrap_future(answer))
+        except asyncio.CancelledError:
+            if not answer.cancelled():
+                raise
+            return None
+        except Superseded:
+            return messages.dropped(ticket)
+        except PreviewsAway:
+            return messages.moved(ticket)
         except (TransformError, EngineError) as error:
-            answer = messages.refused(request.ticket, str(error))
+            return messages.refused(ticket, str(error))
         except Exception:
             log.exception("preview_failed")
-            answer = messages.refused(request.ticket, WENT_WRONG)
-        else:
-            answer = messages.drawn(request.ticket, data)
-        await self._answer(request, answer)
+            return messages.refused(ticket, WENT_WRONG)
 
     # --- Saying ---------------------------------------------------------------------------------------------
 
@@ -188,11 +179,8 @@ class PreviewWorker:
             await asyncio.sleep(messages.BEAT_SECONDS)
 
     async def _tell_all(self, *, leaving: bool = False) -> None:
-        message = messages.here(self.channel, self._held(), leaving=leaving)
+        message = messages.here(self.channel, self._held, leaving=leaving)
         await self._guarded(self._layer.group_send(messages.DESKS, message))
-
-    async def _answer(self, request: Request, message: Message) -> None:
-        await self._send(request.reply, message)
 
     async def _send(self, channel: str, message: Message) -> None:
         await self._guarded(self._layer.send(channel, message))
@@ -215,11 +203,3 @@ class PreviewWorker:
             await sync_to_async(self._sign.beat)(engine().resident())
         except Exception as error:
             log.debug("cache_away", error=repr(error))
-
-    def _held(self) -> list[str]:
-        return [request.ticket for request in self._waiting.values()] + list(self._drawing)
-
-
-def _picture(request: Request) -> bytes:
-    editor: Editor = reopened(request.editor)
-    return editor.draw(editor.check_drawing(Drawing.from_data(request.drawing)))

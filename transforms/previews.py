@@ -3,6 +3,7 @@
 Each open editor has one picture in flight. The newest wish of each kind waits behind it; what it replaces is
 dropped. `PREVIEW_LANE` says where pictures are drawn: in threads of this process ("here"), or by preview workers
 ("workers": see `preview_desk` and `preview_worker`), which a message of the channel layer asks for each picture.
+Pictures of several editors that wait at the same moment may be drawn in one pass, in both: see `painters`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import asyncio
 import struct
 import time
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache
@@ -23,14 +23,14 @@ from django.conf import settings
 from transforms import metrics
 from transforms.drawing import Drawing, Editor, Format, open_editor
 from transforms.engine import EngineError
-from transforms.errors import InvalidParams, PreviewsAway, TransformError
+from transforms.errors import InvalidParams, PreviewsAway, Superseded, TransformError
 from transforms.events import background_loop
+from transforms.painters import Order, Painters
 from transforms.params import Look, SeriesParams, edits_from, tiles_from, whole
-from transforms.preview_desk import RETRY_SECONDS, Superseded, desk
+from transforms.preview_desk import RETRY_SECONDS, desk
 
 log = structlog.get_logger(__name__)
 
-THREADS = 2
 MAX_SEQ = 2**32 - 1
 HEADER = struct.Struct(">BIBBB")
 EXACT = 1
@@ -44,7 +44,10 @@ Draw = Callable[[Drawing], Awaitable[bytes]]
 
 
 class Artist(Protocol):
-    """Draws one picture: here or elsewhere. Raises PreviewsAway, EngineError or TransformError with a sentence."""
+    """
+    Draws one picture: here or elsewhere. Raises PreviewsAway, EngineError or TransformError with a sentence, Superseded when
+    the editor has asked for a newer one.
+    """
 
     async def draw(self, editor: Editor, drawing: Drawing) -> bytes: ...
 
@@ -53,10 +56,12 @@ class Here:
     """Draws in threads of this process, at normal priority, while jobs run at a lower one."""
 
     def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="preview")
+        self._painters = Painters()
 
     async def draw(self, editor: Editor, drawing: Drawing) -> bytes:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, editor.draw, drawing)
+        order = Order.of(editor, drawing)
+        self._painters.put(order)
+        return await asyncio.wrap_future(order.answer)
 
 
 class Elsewhere:
@@ -174,7 +179,7 @@ class PreviewLane:
                 while self._waiting and min(self._waiting) < wish.kind:
                     await self._serve(self._waiting.pop(min(self._waiting)))
         except Superseded:
-            return  # this editor is open twice at one worker, and asked for something newer
+            return  # another wish of this editor came first to its place
         except PreviewsAway as error:
             await self._refuse(wish, str(error), retry_seconds=RETRY_SECONDS)
         except (TransformError, EngineError) as error:

@@ -24,13 +24,13 @@ from gallery.models import Image
 from gallery.png import read_recipe
 from tests.conftest import ClientOf
 from tests.transforms.test_sockets import hear, listening
-from transforms import drawing, preview_desk, preview_worker, previews
+from transforms import painters, preview_desk, preview_worker, previews
 from transforms import preview_messages as messages
 from transforms.drawing import Drawing, Editor, Format
 from transforms.engine import FileSource, SeedSource, engine
-from transforms.errors import PreviewsAway, TransformError
+from transforms.errors import PreviewsAway, Superseded, TransformError
 from transforms.params import Edit, Look
-from transforms.preview_desk import Desk, Superseded
+from transforms.preview_desk import Desk
 from transforms.preview_worker import PreviewWorker
 from transforms.projections import StoredLatent
 from transforms.recipes import LatentSource, Recipe
@@ -43,7 +43,6 @@ WAIT_SECONDS = 20
 def elsewhere(settings: Settings) -> Iterator[None]:
     settings.PREVIEW_LANE = "workers"
     previews.artist.cache_clear()
-    drawing._reopened.cache_clear()
     yield
     previews.artist.cache_clear()
 
@@ -71,6 +70,11 @@ class Painter(PreviewWorker):
         super().__init__(layer)
         self.life = asyncio.create_task(self.run())
 
+    async def has_waiting(self, count: int) -> None:
+        """Returns when so many editors wait."""
+        while len(self._painters.waiting()) != count:
+            await asyncio.sleep(0.01)
+
 
 @asynccontextmanager
 async def painter(layer: Any = None) -> AsyncIterator[Painter]:
@@ -91,12 +95,12 @@ class Slow:
         self.drawn: list[str] = []
         self.gate = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        monkeypatch.setattr(preview_worker, "_picture", self)
+        monkeypatch.setattr(Editor, "draw", lambda editor, drawing: self.draw(editor))
 
-    def __call__(self, request: preview_worker.Request) -> bytes:
-        self.drawn.append(request.viewer)
+    def draw(self, editor: Editor) -> bytes:
+        self.drawn.append(editor.viewer)
         asyncio.run_coroutine_threadsafe(self.gate.wait(), self._loop).result(WAIT_SECONDS)
-        return request.ticket.encode()
+        return editor.viewer.encode()
 
     async def started(self, count: int) -> None:
         while len(self.drawn) < count:
@@ -249,14 +253,12 @@ async def test_a_worker_that_says_good_bye_finishes_what_it_draws_and_hands_on_w
     async with painter() as first:
         asked = [asyncio.create_task(desk.draw(editor_of(seed), Drawing())) for seed in range(4)]
         await slow.started(2)  # it draws two, and two wait
-        while len(first._waiting) < 2:
-            await asyncio.sleep(0.01)
+        await first.has_waiting(2)
         async with painter() as second:
             while second.channel not in desk._alive():
                 await asyncio.sleep(0.01)
             first.stop()
-            while first._waiting:
-                await asyncio.sleep(0.01)
+            await first.has_waiting(0)
             slow.gate.set()
             assert len(await asyncio.gather(*asked)) == 4
             await asyncio.wait_for(first.life, WAIT_SECONDS)
@@ -281,15 +283,15 @@ async def test_a_lost_answer_is_noticed_and_asked_for_again(
     monkeypatch: pytest.MonkeyPatch, quick: None
 ) -> None:
     lost: list[str] = []
-    answer = PreviewWorker._answer
+    send = PreviewWorker._send
 
-    async def forgetful(self: PreviewWorker, request: Any, message: dict[str, Any]) -> None:
+    async def forgetful(self: PreviewWorker, channel: str, message: dict[str, Any]) -> None:
         if message["type"] == "preview.drawn" and not lost:
             lost.append(message["ticket"])
         else:
-            await answer(self, request, message)
+            await send(self, channel, message)
 
-    monkeypatch.setattr(PreviewWorker, "_answer", forgetful)
+    monkeypatch.setattr(PreviewWorker, "_send", forgetful)
     async with painter(), painter():
         assert await asyncio.wait_for(Desk(get_channel_layer()).draw(editor_of(1), Drawing()), WAIT_SECONDS)
     assert lost
@@ -308,8 +310,7 @@ async def test_the_newest_wish_of_an_editor_takes_the_place_of_the_one_that_wait
         busy = [asyncio.create_task(desk.draw(editor_of(seed), Drawing())) for seed in (1, 2)]
         await slow.started(2)
         older = asyncio.create_task(desk.draw(mine, Drawing()))
-        while not worker._waiting:
-            await asyncio.sleep(0.01)
+        await worker.has_waiting(1)
         newer = asyncio.create_task(desk.draw(mine, Drawing()))
         with pytest.raises(Superseded):
             await older
@@ -327,12 +328,10 @@ async def test_what_nobody_waits_for_is_not_drawn(monkeypatch: pytest.MonkeyPatc
         busy = [asyncio.create_task(desk.draw(editor_of(seed), Drawing())) for seed in (1, 2)]
         await slow.started(2)
         waiting = [asyncio.create_task(desk.draw(editor, Drawing())) for editor in (gone, stale)]
-        while len(worker._waiting) < 2:
-            await asyncio.sleep(0.01)
+        await worker.has_waiting(2)
         waiting[0].cancel()  # its page was closed
-        while gone.viewer in worker._waiting:
-            await asyncio.sleep(0.01)
-        monkeypatch.setattr(preview_worker, "PATIENCE_SECONDS", 0.0)
+        await worker.has_waiting(1)
+        monkeypatch.setattr(painters, "PATIENCE_SECONDS", 0.0)
         time.sleep(0.01)
         slow.gate.set()
         await asyncio.gather(*busy)
@@ -374,7 +373,7 @@ async def test_large_pictures_pass_redis(monkeypatch: pytest.MonkeyPatch) -> Non
     """An exact picture of 1024 pixels is larger than a megabyte, however it is packed."""
     out = io.BytesIO()
     Pillow.frombytes("RGB", (1024, 1024), os.urandom(3 * 1024 * 1024)).save(out, "PNG")
-    monkeypatch.setattr(preview_worker, "_picture", lambda request: out.getvalue())
+    monkeypatch.setattr(Editor, "draw", lambda editor, drawing: out.getvalue())
     prefix = secrets.token_hex(4)
     layers = [RedisPubSubChannelLayer(hosts=[os.environ["REDIS_URL"]], prefix=prefix) for _ in range(2)]
     async with painter(layers[0]):
