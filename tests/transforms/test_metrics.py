@@ -11,8 +11,13 @@ from accounts.models import User
 from pixellift.asgi import application
 from tests.transforms.conftest import GENERATOR, Run
 from transforms import metrics, services
+from transforms.drawing import Editor
+from transforms.engine import SeedSource, engine
 from transforms.models import State
+from transforms.painters import Order, Painters
 from transforms.previews import Drawing, Kind, PreviewLane, Wish
+from transforms.recipes import Recipe
+from transforms.recipes import SeedSource as SeedOfRecipe
 
 
 def shown(name: str, **labels: str) -> float:
@@ -67,6 +72,17 @@ async def test_drawn_and_dropped_previews_are_counted() -> None:
     go_on.set()
     await asyncio.wait_for(arrived.wait(), 30)
     assert (shown(drawn, kind="frame"), shown(dropped, kind="frame")) == (before[0] + 2, before[1] + 1)
+
+
+def test_pictures_of_a_pass_are_counted() -> None:
+    name = "pixellift_preview_pass_pictures"
+    before = shown(f"{name}_count"), shown(f"{name}_sum")
+    sha256 = engine().generator(GENERATOR).sha256
+    editor = Editor.of(SeedSource(sha256, 1), Recipe(GENERATOR, sha256, SeedOfRecipe(1)), "viewer")
+    order = Order.of(editor, Drawing())
+    Painters().put(order)
+    order.answer.result(30)
+    assert (shown(f"{name}_count"), shown(f"{name}_sum")) == (before[0] + 1, before[1] + 1)
 
 
 @pytest.mark.django_db(transaction=True)

@@ -6,11 +6,13 @@ import asyncio
 import io
 import os
 import secrets
+import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+import numpy as np
 import pytest
 from asgiref.sync import sync_to_async
 from channels.layers import get_channel_layer
@@ -22,12 +24,13 @@ from accounts.models import User
 from gallery import files
 from gallery.models import Image
 from gallery.png import read_recipe
+from ganworks.errors import OutOfMemory
 from tests.conftest import ClientOf
 from tests.transforms.test_sockets import hear, listening
 from transforms import painters, preview_desk, preview_worker, previews
 from transforms import preview_messages as messages
 from transforms.drawing import Drawing, Editor, Format
-from transforms.engine import FileSource, SeedSource, engine
+from transforms.engine import FileSource, LocalEngine, Rendering, SeedSource, engine
 from transforms.errors import PreviewsAway, Superseded, TransformError
 from transforms.params import Edit, Look
 from transforms.preview_desk import Desk
@@ -363,6 +366,119 @@ async def test_a_ticket_that_nobody_has_and_nonsense_change_nothing(monkeypatch:
         assert not asked.done()
         slow.gate.set()
         assert await asked != b"somebody else's"
+
+
+# --- What is drawn together ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def passes(monkeypatch: pytest.MonkeyPatch) -> list[set[str]]:
+    """The viewers of each pass of the engine."""
+    render, calls = LocalEngine.render_together, list[set[str]]()
+
+    def watched(self: LocalEngine, renderings: Sequence[Rendering]) -> Any:
+        calls.append({rendering.viewer for rendering in renderings})
+        return render(self, renderings)
+
+    monkeypatch.setattr(LocalEngine, "render_together", watched)
+    return calls
+
+
+async def drawn_while_others_wait(
+    layers: Sequence[Any], editors: Sequence[Editor], drawings: Sequence[Drawing], go_on: threading.Event
+) -> list[bytes | BaseException]:
+    """What a worker, which knows the editors, answers to wishes that waited while its threads were held up."""
+    async with painter(layers[0]) as worker:
+        desk = Desk(layers[1])
+        for editor in editors:
+            await desk.draw(editor, Drawing())
+        held = [asyncio.create_task(desk.draw(editor_of(seed), HELD_UP)) for seed in (1, 2)]
+        while len(worker._held) < 2 or worker._painters.waiting():
+            await asyncio.sleep(0.01)
+        asked = [
+            asyncio.create_task(desk.draw(editor, drawing))
+            for editor, drawing in zip(editors, drawings, strict=True)
+        ]
+        await worker.has_waiting(len(editors))
+        go_on.set()
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        await asyncio.gather(*held)
+        return answers
+
+
+HELD_UP = Drawing(look=Look(noise_mode="none"))
+
+
+@pytest.fixture
+def go_on(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Until it is set, pictures that are HELD_UP hold their threads."""
+    draw, event = Editor.draw, threading.Event()
+
+    def draw_late(editor: Editor, drawing: Drawing) -> bytes:
+        if drawing == HELD_UP:
+            assert event.wait(WAIT_SECONDS)
+        return draw(editor, drawing)
+
+    monkeypatch.setattr(Editor, "draw", draw_late)
+    return event
+
+
+def wishes_of_four() -> tuple[list[Editor], list[Drawing]]:
+    edits = [(Edit(1, seed / 2, 0, 8),) for seed in (3, 4, 5, 6)]
+    return [editor_of(seed) for seed in (3, 4, 5, 6)], [Drawing(edit, format=Format.EXACT) for edit in edits]
+
+
+def assert_drawn(answer: bytes | BaseException, editor: Editor, drawing: Drawing) -> None:
+    """The picture that is drawn alone, to a level of rounding."""
+    assert isinstance(answer, bytes), answer
+    seen, wanted = (
+        np.asarray(Pillow.open(io.BytesIO(data)), dtype=int) for data in (answer, editor.draw(drawing))
+    )
+    assert np.abs(seen - wanted).max() <= 1
+
+
+async def test_editors_that_wait_at_the_same_worker_share_a_pass(
+    passes: list[set[str]], go_on: threading.Event
+) -> None:
+    editors, drawings = wishes_of_four()
+    layer = get_channel_layer()
+    answers = await drawn_while_others_wait([layer, layer], editors, drawings, go_on)
+    assert {editor.viewer for editor in editors} in passes
+    for answer, editor, drawing in zip(answers, editors, drawings, strict=True):
+        assert_drawn(answer, editor, drawing)
+
+
+async def test_one_that_fails_in_a_pass_hears_its_own_sentence(
+    monkeypatch: pytest.MonkeyPatch, go_on: threading.Event
+) -> None:
+    editors, drawings = wishes_of_four()
+    render = LocalEngine.render_together
+
+    def broken(self: LocalEngine, renderings: Sequence[Rendering]) -> Any:
+        if any(one.viewer == editors[1].viewer and one.edits for one in renderings):
+            raise OutOfMemory("There is not enough memory for this.")
+        return render(self, renderings)
+
+    monkeypatch.setattr(LocalEngine, "render_together", broken)
+    layer = get_channel_layer()
+    answers = await drawn_while_others_wait([layer, layer], editors, drawings, go_on)
+    assert isinstance(answers[1], TransformError)
+    assert str(answers[1]) == "There is not enough memory for this."
+    for number in (0, 2, 3):
+        assert_drawn(answers[number], editors[number], drawings[number])
+
+
+@pytest.mark.redis
+async def test_editors_share_a_pass_over_redis(passes: list[set[str]], go_on: threading.Event) -> None:
+    editors, drawings = wishes_of_four()
+    prefix = secrets.token_hex(4)
+    layers = [RedisPubSubChannelLayer(hosts=[os.environ["REDIS_URL"]], prefix=prefix) for _ in range(2)]
+    answers = await drawn_while_others_wait(layers, editors, drawings, go_on)
+    assert {editor.viewer for editor in editors} in passes
+    for answer, editor, drawing in zip(answers, editors, drawings, strict=True):
+        assert_drawn(answer, editor, drawing)
+    for layer in layers:
+        await layer.flush()
 
 
 # --- Over Redis ---------------------------------------------------------------------------------------------
