@@ -3,8 +3,6 @@
 (() => {
   const REST_MS = 160;
   const ANSWER_WITHIN_MS = 20_000;
-  const FIRST_DELAY_MS = 400;
-  const LONGEST_DELAY_MS = 10_000;
   const FRAME = 1;
   const SERIES = 2;
   const EXPORT = 3;
@@ -24,8 +22,7 @@
     #ready = false;
     #restTimer = 0;
     #answerTimer = 0;
-    #reconnectTimer = 0;
-    #delay = FIRST_DELAY_MS;
+    #reconnection = new window.PixelLift.Reconnection(() => this.connect());
     #closed = false;
 
     /** The message for a request; null if there is nothing to draw. A panorama puts its own in place. */
@@ -34,22 +31,22 @@
     constructor(path) {
       super();
       this.#url = `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${path}`;
-      window.addEventListener("online", () => this.connect());
+      window.addEventListener("online", () => this.#reconnection.now());
       window.addEventListener("pagehide", () => {
         this.#closed = true;
         this.#socket?.close();
       });
       window.addEventListener("pageshow", (event) => {
         this.#closed = false;
-        if (event.persisted) this.connect();
+        if (event.persisted) this.#reconnection.now();
       });
       document.addEventListener("visibilitychange", () => {
-        if (!document.hidden) this.connect();
+        if (!document.hidden) this.#reconnection.now();
       });
     }
 
     connect() {
-      clearTimeout(this.#reconnectTimer);
+      this.#reconnection.cancel();
       if (this.#closed || (this.#socket && this.#socket.readyState <= WebSocket.OPEN)) return;
       this.#tell("connecting");
       const socket = new WebSocket(this.#url);
@@ -130,7 +127,7 @@
     #hear(message) {
       if (message.type === "ready") {
         this.#ready = true;
-        this.#delay = FIRST_DELAY_MS;
+        this.#reconnection.worked();
         this.#tell("connected");
         this.#fire("ready", message);
         if (this.#latest && !this.#wanted) this.#wanted = { request: this.#latest, exact: true };
@@ -206,8 +203,7 @@
       if (code === SIGNED_OUT) return this.#tell("signed-out");
       if (code === NOT_YOURS) return this.#tell("gone");
       this.#tell("lost");
-      this.#reconnectTimer = setTimeout(() => this.connect(), this.#delay * (0.75 + Math.random() / 2));
-      this.#delay = Math.min(this.#delay * 2, LONGEST_DELAY_MS);
+      this.#reconnection.later();
     }
 
     #tell(state) {

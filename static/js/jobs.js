@@ -9,21 +9,16 @@
   const jobs = new Map();
   const ACTIVE = new Set(["queued", "running"]);
   const SIGNED_OUT = 4401;
-  // Three seconds after the server is back, all pages know the truth again: each asks at a time of its own.
-  const FIRST_DELAY_MS = 500;
-  const LONGEST_DELAY_MS = 2_000;
   const pageTitle = document.title;
   PixelLift.jobs = jobs;
 
   // --- The socket ---
 
   let socket = null;
-  let delay = FIRST_DELAY_MS;
-  let timer = 0;
   let leaving = false;
 
   const connect = () => {
-    clearTimeout(timer);
+    reconnection.cancel();
     if (socket && socket.readyState <= WebSocket.OPEN) return;
     socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws/jobs/`);
     socket.addEventListener("message", (event) => receive(JSON.parse(event.data)));
@@ -34,34 +29,30 @@
         return;
       }
       say("The connection was lost. Connecting again…");
-      timer = setTimeout(connect, delay * (0.5 + Math.random() / 2));
-      delay = Math.min(delay * 2, LONGEST_DELAY_MS);
+      reconnection.later();
     });
   };
+  const reconnection = new PixelLift.Reconnection(connect);
   const say = (text) => {
     connectionNote.textContent = text;
     connectionNote.hidden = !text;
   };
-  const connectSoon = () => {
-    delay = FIRST_DELAY_MS;
-    connect();
-  };
-  window.addEventListener("online", connectSoon);
+  window.addEventListener("online", () => reconnection.now());
   window.addEventListener("pageshow", () => {
     leaving = false;
-    connectSoon();
+    reconnection.now();
   });
   window.addEventListener("pagehide", () => {
     leaving = true;
     socket?.close();
   });
   document.addEventListener("visibilitychange", () => {
-    if (!document.hidden) connectSoon();
+    if (!document.hidden) reconnection.now();
   });
 
   const receive = (message) => {
     if (message.type === "snapshot") {
-      delay = FIRST_DELAY_MS;
+      reconnection.worked();
       say("");
       const present = new Set(message.jobs.map((job) => job.id));
       for (const id of jobs.keys()) if (!present.has(id)) jobs.delete(id);
