@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench import browser, importing, lanes, networks, pages
+from bench import browser, importing, lanes, networks, pages, previews
 from bench.report import Row, table
 from bench.stage import Stage
 
@@ -29,7 +29,10 @@ PARTS: dict[str, tuple[Measure, ...]] = {
     "import": (importing.importing,),
     "memory": (lanes.memory,),
 }
-WITHOUT_SERVER: dict[str, Callable[[], Iterator[Row]]] = {"networks": networks.networks}
+WITHOUT_SERVER: dict[str, Callable[[], Iterator[Row]]] = {
+    "networks": networks.networks,
+    "previews": previews.previews,
+}
 
 
 def main() -> int:

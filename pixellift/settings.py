@@ -396,7 +396,8 @@ SPECTACULAR_SETTINGS = {
 MODELS_DIR = Path(env.text("MODELS_DIR", str(DATA_DIR / "models"))).resolve()
 ENGINE_CLASS = env.text("ENGINE_CLASS", "transforms.engine.LocalEngine")  # tests put one that sleeps there
 ENGINE_DEVICE = env.device("ENGINE_DEVICE")
-# So many pixels of random pictures are drawn in one pass. (Measured: 8 of 128 pixels take 0.53 of their time apart.)
+# So many pixels of random pictures and previews are drawn in one pass. (Measured: 8 of 128 pixels take 0.53 to 0.66 of
+# their time apart.)
 ENGINE_BATCH_PIXELS = env.whole("ENGINE_BATCH_PIXELS", 131_072)
 ENGINE_MEMORY_BYTES = env.whole("ENGINE_MEMORY_MEBIBYTES", 2048, minimum=64) * env.MEBIBYTE
 EMBEDDED_WORKER_THREADS = env.whole(
