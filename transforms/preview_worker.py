@@ -1,7 +1,7 @@
-"""A preview worker: draws single pictures for the web processes that ask. It keeps the engine's caches, and nothing else.
+"""A preview worker: draws pictures for the web processes that ask. It keeps the engine's caches, and nothing else.
 
-It holds at most one wish of each open editor: a newer one takes its place. What has waited too long is dropped, for
-nobody waits for it any more.
+It holds at most one waiting wish of each open editor: a newer one takes its place. What waits at the same moment may be
+drawn together (`painters`). What has waited too long is dropped, for nobody waits for it any more.
 """
 
 from __future__ import annotations
