@@ -6,7 +6,6 @@ import io
 import secrets
 import shutil
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
@@ -20,12 +19,12 @@ from pytest_django import Settings
 
 from ganworks.errors import OutOfMemory
 from tests.transforms.kinds import make_kinds
-from transforms import painters
 from transforms.drawing import Drawing, Editor, Format
 from transforms.engine import FileSource, LocalEngine, Rendering, SeedSource, engine
 from transforms.errors import InvalidParams, PreviewsAway, Superseded
 from transforms.painters import Order, Painters
 from transforms.params import Edit, Look, Move
+from transforms.preview_messages import PATIENCE_SECONDS
 from transforms.recipes import LatentSource, Recipe
 from transforms.recipes import SeedSource as SeedOfRecipe
 
@@ -274,14 +273,12 @@ def test_generators_take_turns_by_the_age_of_what_waits(settings: Settings, pass
     ]
 
 
-def test_what_nobody_waits_for_takes_no_seat(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, passes: list[list[str]]
-) -> None:
+def test_what_nobody_waits_for_takes_no_seat(settings: Settings, passes: list[list[str]]) -> None:
     settings.ENGINE_BATCH_PIXELS = 4 * 32 * 32
     with busy() as only:
-        stale = put(only, editor_of(2))
-        monkeypatch.setattr(painters, "PATIENCE_SECONDS", 0.2)
-        time.sleep(0.3)
+        stale = Order.of(editor_of(2), EXACT)
+        stale.ordered -= 2 * PATIENCE_SECONDS
+        only.put(stale)
         gone = put(only, editor_of(3))
         assert gone.cancel()
         assert only.waiting() == {"tiny 2"}
@@ -289,7 +286,7 @@ def test_what_nobody_waits_for_takes_no_seat(
     for answer in rest:
         assert answer.result(WAIT_SECONDS)
     with pytest.raises(PreviewsAway, match="by itself"):
-        stale.result(WAIT_SECONDS)
+        stale.answer.result(WAIT_SECONDS)
     with pytest.raises(CancelledError):
         gone.result(WAIT_SECONDS)
     assert passes == [["tiny 1"], ["tiny 4", "tiny 5", "tiny 6", "tiny 7"]]
