@@ -225,7 +225,7 @@ def _config(options: argparse.Namespace, tuned: str | None = None) -> "Config":
             raise InvalidInput(f"{path} is about {config.domain}. Choose another --work folder for --images.")
         return config
     if not images:
-        return Config(domain=options.domain)
+        return Config(domain=options.domain, precision=_precision(options.device))
     size = given.pop("size", None)
     if "channel_base" in given:
         given["discriminator_channel_base"] = given["channel_base"]
@@ -235,6 +235,14 @@ def _config(options: argparse.Namespace, tuned: str | None = None) -> "Config":
     if size not in (None, config.resolution):
         raise InvalidInput(f"{tuned} draws {config.resolution} pixels. Leave --size out.")
     return config
+
+
+def _precision(name: str) -> str:
+    """bfloat16 on GPUs and on CPUs that are quicker at it, float32 elsewhere."""
+    from ganworks.devices import choose_device, has_quick_bfloat16
+
+    device = choose_device(name)
+    return "bfloat16" if device.type == "cuda" or has_quick_bfloat16(device) else "float32"
 
 
 def _prepare(options: argparse.Namespace, config: "Config") -> None:

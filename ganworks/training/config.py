@@ -41,9 +41,9 @@ class Config:
 
     stages: tuple[Stage, ...] = (
         Stage(32, 120_000, rate_to=0.7),
-        Stage(64, 60_000, rate_from=0.7, rate_to=0.5),
-        Stage(128, 40_000, rate_from=0.5, rate_to=0.1, texture=0.3),
-        Stage(128, 6_000, adversarial=True, rate_from=0.1, rate_to=0.02, texture=0.3),
+        Stage(64, 100_000, rate_from=0.7, rate_to=0.5),
+        Stage(128, 80_000, rate_from=0.5, rate_to=0.1, texture=0.4),
+        Stage(128, 6_000, adversarial=True, rate_from=0.1, rate_to=0.02, texture=0.4),
     )
     domain: str = "portraits"
     seed: int = 0
