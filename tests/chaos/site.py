@@ -195,10 +195,10 @@ class Member:
         finally:
             connection.close()
 
-    def draw(self, seed: int) -> Answer:
-        """Ask for one picture."""
+    def draw(self, seed: int, count: int = 1) -> Answer:
+        """Ask for one picture, or for several of the seeds from this one on."""
         generator = self.site.generator
-        return self.ask("POST", "/api/v1/generate/", {"generator": generator, "seed": seed, "count": 1})
+        return self.ask("POST", "/api/v1/generate/", {"generator": generator, "seed": seed, "count": count})
 
     def watch(self, timeout_seconds: float = 30) -> WebSocket:
         return WebSocket(

@@ -53,7 +53,7 @@ def worker(site: SiteServer) -> Iterator[subprocess.Popen[bytes]]:
     """A worker process, as an operator starts it."""
     settings = {key: site.settings[key] for key in ("DATABASE_URL", "REDIS_URL")}
     process = subprocess.Popen(
-        [sys.executable, "manage.py", "rundramatiq", "--processes", "1", "--threads", "1"],
+        [sys.executable, "manage.py", "worker"],
         cwd=ROOT,
         env=environment(site.data, **settings),
         stdout=subprocess.DEVNULL,
