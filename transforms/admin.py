@@ -6,8 +6,11 @@ import json
 from typing import Any
 
 from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django_dramatiq.models import Task
@@ -16,6 +19,7 @@ from transforms import import_admin, services
 from transforms.errors import TransformError
 from transforms.estimates import HIGH, LOW, calibration
 from transforms.models import Job, RunTime
+from transforms.queue_report import report
 
 __all__ = ["JobAdmin", "RunTimeAdmin", "import_admin"]
 
@@ -41,6 +45,7 @@ class QuarantineFilter(admin.SimpleListFilter):
 
 @admin.register(Job)
 class JobAdmin(admin.ModelAdmin[Job]):
+    change_list_template = "admin/transforms/job/change_list.html"
     list_display = [
         "title",
         "operation",
@@ -98,6 +103,17 @@ class JobAdmin(admin.ModelAdmin[Job]):
         return super().get_queryset(request).defer("preview")
 
     fields = (*readonly_fields,)
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.queue_view)
+        return [path("queue/", view, name="transforms_job_queue"), *super().get_urls()]
+
+    def queue_view(self, request: HttpRequest) -> HttpResponse:
+        """The queue at a glance. Whoever may look at jobs may look at it."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        frame = {**self.admin_site.each_context(request), "opts": self.opts, "title": "The queue now"}
+        return TemplateResponse(request, "admin/transforms/job/queue.html", {**frame, "queue": report()})
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

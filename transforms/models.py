@@ -395,6 +395,12 @@ class Job(models.Model):
                 condition=Q(state__in=["queued", "running"]),
             ),
             models.Index(fields=["user", "-created_at", "-id"], name="job_newest_of_member"),
+            models.Index(fields=["-finished_at"], name="job_failed", condition=Q(state="failed")),
+            models.Index(
+                fields=["-quarantined_at"],
+                name="job_quarantined",
+                condition=Q(quarantined_at__isnull=False),
+            ),
         ]
 
     def __str__(self) -> str:

@@ -34,6 +34,8 @@ class Worker:
     host: str
     started_at: float
     generators: tuple[str, ...] = ()
+    seen_at: float = 0.0
+    """When it last showed a sign of life (time.time() of its machine)."""
 
 
 class SignOfLife:
@@ -49,7 +51,8 @@ class SignOfLife:
 
     def beat(self, generators: Sequence[str] = ()) -> None:
         """Be counted for the next `ALIVE_SECONDS`. Raises what the cache raises when it does not answer."""
-        said = {**asdict(self._worker), "generators": sorted(generators), "token": self.token}
+        now = {"generators": sorted(generators), "seen_at": time.time()}
+        said = {**asdict(self._worker), **now, "token": self.token}
         with self._lock:
             if not self._left and not self._renew(said):
                 self._take(said)
@@ -84,7 +87,14 @@ class SignOfLife:
 def alive(kind: str | None = None) -> list[Worker]:
     """The workers that live, ordered by name: all of them, or those of a kind. One question to the cache."""
     found = [
-        Worker(said["kind"], said["name"], said["host"], said["started_at"], tuple(said["generators"]))
+        Worker(
+            said["kind"],
+            said["name"],
+            said["host"],
+            said["started_at"],
+            tuple(said["generators"]),
+            said.get("seen_at", said["started_at"]),  # a worker of an older release says less
+        )
         for said in cache.get_many(_KEYS).values()
     ]
     return sorted((one for one in found if kind in (None, one.kind)), key=lambda one: (one.kind, one.name))
