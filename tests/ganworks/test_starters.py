@@ -1,4 +1,4 @@
-"""The starters: the generator "portraits", and the upscalers."""
+"""The starters: the generators "portraits" and "landscapes", and the upscalers."""
 
 import numpy as np
 import pytest
@@ -6,18 +6,34 @@ import torch
 
 import ganworks
 from ganworks.perceptual import psnr
-from ganworks.training.domains import portraits
+from ganworks.training import domains
 from ganworks.training.upscaling_measure import enlarge, held_out_pictures
 
 
-def test_the_starter_generator_comes_with_its_components_and_critic() -> None:
+NAMED = 16
+by_name = pytest.mark.parametrize("name", ["portraits", "landscapes"])
+
+
+@by_name
+def test_a_starter_generator_comes_with_its_components_and_critic(name: str) -> None:
     library = ganworks.Library(directories=[])
-    generator, basis = library.generator("portraits"), library.basis("portraits")
+    generator, basis = library.generator(name), library.basis(name)
     basis.check_generator(generator.sha256)
-    assert generator.z_dim == portraits.Z_DIM
-    assert library.critic("portraits") is not None
+    assert not [given for given in basis.names[:NAMED] if given.startswith("Component")]
+    assert len(set(basis.names)) == len(basis.names)
+    assert generator.z_dim == domains.by_name(name).Z_DIM
+    assert library.critic(name) is not None
     pictures = generator.synthesis(generator.mapping(generator.latents([0, 1])))
     assert (pictures[0] - pictures[1]).abs().mean() > 0.05
+
+
+@by_name
+def test_a_starter_generator_draws_what_its_domain_renders(name: str) -> None:
+    generator, domain = ganworks.Library(directories=[]).generator(name), domains.by_name(name)
+    z = domain.example_latents(8, 5)
+    rendered, _ = domain.render(z, generator.resolution)
+    drawn = generator.synthesis(generator.mapping(z)).clamp(-1, 1)
+    assert psnr(drawn, rendered).mean() > psnr(drawn.roll(1, dims=0), rendered).mean() + 6
 
 
 def test_the_starters_named_head_turn_moves_the_face() -> None:
@@ -31,16 +47,17 @@ def test_the_starters_named_head_turn_moves_the_face() -> None:
     assert (left - right)[:, :, face, face].abs().mean() > 0.05
 
 
-def test_the_starters_encoder_finds_a_picture_about_again_in_one_pass() -> None:
+@by_name
+def test_a_starters_encoder_finds_a_picture_about_again_in_one_pass(name: str) -> None:
     library = ganworks.Library(directories=[])
-    generator, encoder = library.generator("portraits"), library.encoder("portraits")
+    generator, encoder = library.generator(name), library.encoder(name)
     assert encoder is not None
     encoder.check_generator(generator.sha256)
     pictures = generator.synthesis(generator.mapping(generator.latents(range(900, 908)))).clamp(-1, 1)
     drawn = generator.synthesis(encoder(pictures))
     mean = generator.synthesis(generator.w_avg.expand(1, generator.num_ws, -1))
     assert psnr(drawn, pictures).mean() > psnr(mean, pictures).mean() + 5
-    assert torch.equal(ganworks.encode("portraits", pictures), encoder(pictures))
+    assert torch.equal(ganworks.encode(name, pictures), encoder(pictures))
 
 
 @pytest.mark.parametrize(("name", "scale", "gain_db"), [("faithful-x4", 4, 1.0), ("faithful-x2", 2, 1.0)])
