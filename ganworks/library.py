@@ -107,6 +107,10 @@ class _Cache:
             return [key for key, entry in self._entries.items() if entry.ready.is_set() and not entry.error]
 
 
+FIRST = "portraits"
+"""The starter that people meet first: it leads all lists, so forms propose it."""
+
+
 class Library:
     """
     Generators and upscalers found in `directories` (the first to have a name wins) and among the starters.
@@ -149,9 +153,9 @@ class Library:
         return [info.name for info in self.generators()]
 
     def generators(self) -> list[GeneratorInfo]:
-        """All generators whose header is sound, sorted by label; torch is not loaded for this."""
+        """All generators whose header is sound: `FIRST`, then the others by label; torch is not loaded for this."""
         found, _ = self._scan(GENERATOR_FILE, read_generator_info)
-        return sorted(found, key=lambda info: (info.label.casefold(), info.name))
+        return sorted(found, key=lambda info: (info.name != FIRST, info.label.casefold(), info.name))
 
     def upscalers(self) -> list[UpscalerInfo]:
         """All upscalers whose header is sound, sorted by label."""
