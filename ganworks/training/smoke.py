@@ -49,7 +49,7 @@ PAIRED = Config(
 IMAGES = Config.for_images(
     SIDE_PX // 2,
     batch=16,
-    stages=(Stage(SIDE_PX // 4, 4_800, adversarial=True), Stage(SIDE_PX // 2, 6_400, adversarial=True)),
+    stages=(Stage(SIDE_PX // 4, 2_400, adversarial=True), Stage(SIDE_PX // 2, 3_200, adversarial=True)),
     z_dim=64,
     w_dim=64,
     channel_base=1024,
@@ -59,7 +59,7 @@ IMAGES = Config.for_images(
     ema_half_life_pictures=500.0,
     r1_gamma=0.1,
 )
-TUNED_PICTURES = 4_000
+TUNED_PICTURES = 3_000
 
 
 class NotBetter(Exception):
