@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from django.core.cache import cache
-from django.db import connections
+from django.db import connection, connections
 from django.test import Client
 from pytest_django import Settings
 
@@ -15,6 +15,20 @@ from accounts.models import User
 
 PASSWORD = "correct-horse-9"
 ClientOf = Callable[[User], Client]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On PostgreSQL run what asks for a database, or for a service by its mark: the rest would be the same as on SQLite."""
+    if connection.vendor == "postgresql":
+        apart = [item for item in items if not differs_by_service(item)]
+        config.hook.pytest_deselected(items=apart)
+        items[:] = [item for item in items if differs_by_service(item)]
+
+
+def differs_by_service(item: pytest.Item) -> bool:
+    marks = {mark.name for mark in item.iter_markers()}
+    fixtures = set(getattr(item, "fixturenames", ()))
+    return bool(marks & {"django_db", "postgres", "redis"} or fixtures & {"db", "transactional_db"})
 
 
 @pytest.fixture(scope="session")
