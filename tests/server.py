@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Self
 
 ROOT = Path(__file__).resolve().parent.parent
-START_SECONDS = 240  # the first start compresses all static files
+START_SECONDS = 240  # a first start may have to compress all static files
 STOP_SECONDS = 30
 OPERATORS_SETTINGS = {
     "DATABASE_URL",
@@ -43,6 +43,12 @@ def environment(data: Path, **settings: str) -> dict[str, str]:
     }
 
 
+def prepared_files() -> dict[str, str]:
+    """Where tests/run has compressed all static files, so that not each server's first start does."""
+    folder = os.environ.get("TEST_STATIC_ROOT")
+    return {"STATIC_ROOT": folder} if folder else {}
+
+
 def run_serve(data: Path, *, root: Path = ROOT, **settings: str) -> subprocess.CompletedProcess[str]:
     """Run `manage.py serve` to its end: for settings with which it must not start."""
     return subprocess.run(
@@ -61,7 +67,7 @@ class SiteServer:
 
     def __init__(self, data: Path, **settings: str) -> None:
         self.data = data
-        self.settings = settings
+        self.settings = {**prepared_files(), **settings}
         self.url = ""
         self.lines: list[str] = []
         self._process: subprocess.Popen[str] | None = None

@@ -14,6 +14,7 @@ import pytest
 
 from tests.server import ROOT, SiteServer, run_serve
 
+pytestmark = pytest.mark.timeout(300)
 MEBIBYTE = 1024 * 1024
 
 
@@ -88,7 +89,9 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SiteServer]:
-    with SiteServer(tmp_path_factory.mktemp("site")) as running:
+    """A first start as anybody's: with no table, and with styles that are not compressed yet."""
+    data = tmp_path_factory.mktemp("site")
+    with SiteServer(data, STATIC_ROOT=str(data / "static")) as running:
         running.rest()  # what it loads in the background is not what an upload costs
         yield running
 
