@@ -16,7 +16,7 @@ from tests.browser.test_path import no_sideways_scrolling
 from tests.ganworks.importing.writer import pickled, snapshot
 from tests.server import ROOT, SiteServer, environment
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(300)
 
 
 def make_staff(site: SiteServer, name: str) -> None:

@@ -18,7 +18,7 @@ from tests.browser.conftest import DESKTOP, PHONE, OpenStudio
 from tests.browser.studio import Studio
 from tests.server import SiteServer
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(300)
 names = (f"walker{number}" for number in itertools.count())
 AWAY = "ERR_CONNECTION_REFUSED"
 KNOWS_AGAIN_SECONDS = 5

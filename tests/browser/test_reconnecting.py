@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 from tests.browser.conftest import OpenStudio
 from tests.server import SiteServer
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(300)
 DELAYS_SECONDS = [1, 2, 2, 2]
 """The longest ones after the first, which is half a second."""
 LATE_SECONDS = 3.0

@@ -413,7 +413,7 @@ def test_a_storage_that_fails_is_told_in_a_sentence(
 
 
 @pytest.mark.postgres
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(300)
 def test_a_site_moves_from_one_postgresql_database_to_another(tmp_path: Path) -> None:
     """As operators do it: by command, with databases that are made and dropped here.
 

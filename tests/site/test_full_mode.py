@@ -20,7 +20,7 @@ from django.core.cache import cache
 from bench.member import Member
 from tests.server import ROOT, SiteServer, environment
 
-pytestmark = [pytest.mark.redis, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.redis, pytest.mark.timeout(300)]
 START_SECONDS = 60
 
 

@@ -14,6 +14,7 @@ from ganworks.networks.stylegan2 import Generator
 from tests.server import SiteServer
 from transforms.previews import HEADER, Kind
 
+pytestmark = pytest.mark.timeout(300)
 SIDE_PX = 1024
 MEBIBYTE = 1024 * 1024
 
