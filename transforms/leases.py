@@ -1,7 +1,8 @@
-"""Leases that this process took and lost sight of, because an error came between the claim of a job and its end.
+"""Leases of this process: those under which it works, and those that it lost sight of.
 
-Who cannot reach the database cannot write there how a job ended. Nobody works on it then, but its row says so until the
-lease runs out. The sweeper asks here which leases these are, and frees them as soon as the database answers.
+The second kind is left when an error comes between the claim of a job and its end. Who cannot reach the database cannot
+write there how a job ended. Nobody works on it then, but its row says so until the lease runs out. The sweeper asks here
+which leases these are, and frees them as soon as the database answers.
 """
 
 from __future__ import annotations
@@ -15,6 +16,23 @@ from django.conf import settings
 
 _forgotten: dict[UUID, float] = {}
 """Tokens, and when (time.monotonic()) they were lost sight of."""
+_working: dict[UUID, UUID] = {}
+"""Tokens under which this process works, and the jobs."""
+
+
+@contextmanager
+def working(pk: UUID, token: UUID) -> Iterator[None]:
+    """Inside the block this process works on the job."""
+    _working[token] = pk
+    try:
+        yield
+    finally:
+        _working.pop(token, None)
+
+
+def being_worked_on() -> Sequence[tuple[UUID, UUID]]:
+    """The jobs that this process works on just now, and their tokens."""
+    return [(pk, token) for token, pk in list(_working.items())]
 
 
 @contextmanager

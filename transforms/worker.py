@@ -190,9 +190,11 @@ class Heartbeat:
     def __init__(self, context: JobContext) -> None:
         self._context = context
         self._over = threading.Event()
+        self._working = leases.working(context.pk, context.token)
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
     def __enter__(self) -> Self:
+        self._working.__enter__()
         self._thread.start()
         return self
 
@@ -200,6 +202,7 @@ class Heartbeat:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._over.set()
+        self._working.__exit__(kind, error, trace)
 
     def _beat(self) -> None:
         context = self._context

@@ -9,7 +9,6 @@ from ganworks.perceptual import psnr
 from ganworks.training import domains
 from ganworks.training.upscaling_measure import enlarge, held_out_pictures
 
-
 NAMED = 16
 by_name = pytest.mark.parametrize("name", ["portraits", "landscapes"])
 

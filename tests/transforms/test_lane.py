@@ -389,6 +389,19 @@ def test_a_job_that_is_forgotten_each_time_ends_with_a_sentence(job: Job, settin
     assert "was tried 3 times and could not be finished" in after.error
 
 
+def test_what_this_process_works_on_is_renewed_before_anything_is_called_lost(job: Job) -> None:
+    token = uuid.uuid4()
+    Job.objects.claim(job.pk, token, sweeper.worker_name())
+    expire(job)
+    with leases.working(job.pk, token):
+        sweeper.sweep()
+    after = Job.objects.get(pk=job.pk)
+    assert (after.state, after.lease_token, after.kills) == (State.RUNNING, token, 0)
+    expire(job)
+    sweeper.sweep()
+    assert Job.objects.get(pk=job.pk).state == State.QUEUED
+
+
 def test_a_batch_that_was_interrupted_goes_on_where_it_was(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     context = JobContext(job.pk, uuid.uuid4())
     Job.objects.claim(job.pk, context.token)
