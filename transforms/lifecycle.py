@@ -35,13 +35,23 @@ def claim(pk: UUID, token: UUID, worker: str) -> Job | None:
 def complete(held: JobQuerySet, job: Job, result: dict[str, object], write: Callable[[], None]) -> bool:
     """Result and terminal state in one transaction. False: the job was canceled, or is not held any more."""
     wanted = held.filter(Q(cancel_requested=False) | Q(keep_partial=True))
+    changes = {"progress": 1.0, "stage": "", "error": "", "result": result, "finished_at": timezone.now()}
     with transaction.atomic():
-        if not wanted.finish(State.SUCCEEDED, progress=1.0, stage="", error="", result=result):
+        if not wanted.finish(State.SUCCEEDED, **changes):
             return False
         write()
+        _bring_up_to_date(job, state=State.SUCCEEDED, **changes)
         _count_on_commit(job, State.SUCCEEDED)
-        publish_on_commit(job.pk)
+        publish_as_read_on_commit(job)
     return True
+
+
+def _bring_up_to_date(job: Job, **changes: object) -> None:
+    """What was just written to the row, whose lock is ours; and what others may have written before."""
+    others = ("sequence", "cancel_requested", "keep_partial", "preview_at")
+    row = Job.objects.filter(pk=job.pk).values(*others).get()
+    for name, value in (row | changes).items():
+        setattr(job, name, value)
 
 
 def fail(jobs: JobQuerySet, job: Job, error: str, *, quarantine: bool = False) -> bool:

@@ -28,7 +28,7 @@ from django.utils import timezone
 from transforms import lifecycle
 from transforms.models import Job, JobQuerySet, Priority
 
-WINDOW = 64
+WINDOW = 32
 """How many jobs at the head of the line a worker looks at."""
 BATCH_EVERY = 4
 LOOK_EVERY_SECONDS = 1.0

@@ -273,11 +273,11 @@ class JobQuerySet(models.QuerySet["Job"]):
 
     def finish(self, state: State, **fields: Any) -> int:
         """Move the jobs of this query, which must be active ones, to a terminal state."""
+        fields.setdefault("finished_at", timezone.now())
         return self.active().update(
             state=state,
             lease_token=None,
             lease_until=None,
-            finished_at=timezone.now(),
             sequence=F("sequence") + 1,
             **fields,
         )
