@@ -193,7 +193,7 @@ REDIS_URL = env.redis("REDIS_URL")
 os.environ.setdefault("dramatiq_queue_prefetch", "1")
 # The tests send no message by themselves: they run an actor, or start a worker, when that is what they are about.
 DRAMATIQ_BROKER = {
-    "BROKER": "dramatiq.brokers.redis.RedisBroker" if REDIS_URL else "transforms.broker.EmbeddedBroker",
+    "BROKER": "transforms.broker.SharedBroker" if REDIS_URL else "transforms.broker.EmbeddedBroker",
     "OPTIONS": {"url": REDIS_URL, "maintenance_chance": 1_000_000} if REDIS_URL else {},
     "MIDDLEWARE": [
         "dramatiq.middleware.AgeLimit",

@@ -6,10 +6,13 @@ import threading
 from collections import defaultdict, deque
 from typing import Any
 
-from dramatiq import Broker, Middleware, Worker
+from dramatiq import Broker, Consumer, Middleware, Worker
+from dramatiq.brokers.redis import RedisBroker
 from dramatiq.brokers.stub import StubBroker
 
 DEAD_LETTERS_KEPT = 20
+LOOK_AT_LEAST_EVERY_MS = 50
+"""A look costs Redis some 50 microseconds."""
 
 stopping = threading.Event()
 """Set while this process stops its worker: running jobs are released between two steps."""
@@ -24,6 +27,17 @@ class EmbeddedBroker(StubBroker):
     def __init__(self, middleware: list[Middleware] | None = None) -> None:
         super().__init__(middleware=middleware)
         self.dead_letters_by_queue = defaultdict(_bounded)
+
+
+class SharedBroker(RedisBroker):
+    """Dramatiq's Redis broker, whose idle workers look for a message often.
+
+    It knows no waiting for one: it looks, and sleeps longer each time that there was none, by default up to a second. So
+    long somebody who asks first would wait for a worker that has nothing to do.
+    """
+
+    def consume(self, queue_name: str, prefetch: int = 1, timeout: int = LOOK_AT_LEAST_EVERY_MS) -> Consumer:
+        return super().consume(queue_name, prefetch, min(timeout, LOOK_AT_LEAST_EVERY_MS))
 
 
 def _bounded() -> Any:

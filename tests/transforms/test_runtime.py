@@ -18,7 +18,13 @@ from accounts.models import User
 from gallery.models import Image
 from tests.transforms.conftest import GENERATOR
 from transforms import actors, presence, runtime, services, sweeper
-from transforms.broker import DEAD_LETTERS_KEPT, EmbeddedBroker, stopping
+from transforms.broker import (
+    DEAD_LETTERS_KEPT,
+    LOOK_AT_LEAST_EVERY_MS,
+    EmbeddedBroker,
+    SharedBroker,
+    stopping,
+)
 from transforms.layers import EmbeddedChannelLayer
 from transforms.models import Job, State
 
@@ -143,3 +149,8 @@ def test_pages_and_listings_do_not_load_torch() -> None:
     environment = {"DJANGO_SETTINGS_MODULE": "pixellift.settings", "DATA_DIR": str(django_settings.DATA_DIR)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
+
+
+def test_idle_workers_look_for_work_many_times_a_second() -> None:
+    broker = SharedBroker(url="redis://localhost:1")  # nothing is asked of it
+    assert vars(broker.consume("jobs", timeout=5000))["timeout"] == LOOK_AT_LEAST_EVERY_MS
