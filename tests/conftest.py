@@ -25,6 +25,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if differs_by_service(item)]
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Bytes are no name: some hold the time of their making, and each process must find the same cases."""
+    return argname if isinstance(val, bytes) else None
+
+
 def differs_by_service(item: pytest.Item) -> bool:
     marks = {mark.name for mark in item.iter_markers()}
     fixtures = set(getattr(item, "fixturenames", ()))
