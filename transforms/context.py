@@ -38,12 +38,14 @@ def tag_of(job: Job) -> str:
 class Outcome:
     """What an operation made. Files are written before, under names of their rows.
 
-    `write` puts it into the database; `discard` removes the files of a result that is not wanted any more.
+    `write` puts it into the database; `discard` removes the files of a result that is not wanted any more; `abandon` does
+    what is to be done when the job was lost to somebody else, who may write the same files.
     """
 
     result: dict[str, Any]
     write: Callable[[], None] = _nothing
     discard: Callable[[], None] = _nothing
+    abandon: Callable[[], None] = _nothing
 
 
 class JobContext:

@@ -15,7 +15,6 @@ import math
 import threading
 import time
 from bisect import insort
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -86,14 +85,18 @@ def learn(job: Job, seconds: float) -> None:
     run = RunTime(
         kind=job.kind, device=device, seconds=seconds, low=said and said.low, high=said and said.high
     )
-    _notes.append(run)
-    if (run.created_at - _notes[0].created_at).total_seconds() >= NOTES_SECONDS:
+    with _notes_lock:
+        _notes.append(run)
+        due = (run.created_at - _notes[0].created_at).total_seconds() >= NOTES_SECONDS
+    if due:
         write_down()
 
 
 def write_down() -> None:
     """Keep what was noted, and the last `KEPT` of each kind and device. Quick jobs are many: they share a write."""
-    runs = [_notes.popleft() for _ in range(len(_notes))]
+    with _notes_lock:
+        runs = list(_notes)
+        _notes.clear()
     if not runs:
         return
     with forgettable():
@@ -194,7 +197,8 @@ class _Kept(Generic[Value]):
 
 _runs: _Kept[list[float]] = _Kept(KNOWN_SECONDS)
 _here: _Kept[list[float]] = _Kept(KNOWN_SECONDS)
-_notes: deque[RunTime] = deque()
+_notes: list[RunTime] = []
+_notes_lock = threading.Lock()
 _workers: _Kept[int] = _Kept(KNOWN_SECONDS)
 _lines: _Kept[dict[UUID, Outlook]] = _Kept(LINE_SECONDS)
 

@@ -146,10 +146,13 @@ def _work(job: Job, context: JobContext) -> None:
         return
     try:
         context.check()
+        raise LeaseLost
     except Canceled:
         outcome.discard()
         raise
-    raise LeaseLost
+    except LeaseLost:
+        outcome.abandon()
+        raise
 
 
 def _learn(job: Job) -> None:

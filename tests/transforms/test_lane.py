@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from django.core.files.storage import default_storage
 from django.db import OperationalError, connection
 from django.utils import timezone
 from pytest_django import Settings
@@ -486,6 +487,27 @@ def test_a_cancel_between_claim_and_start_is_heard(
     worker.run_one(job.pk)
     assert Job.objects.get(pk=job.pk).state == State.CANCELED
     assert not Image.objects.exists()
+
+
+def test_a_worker_that_lost_a_job_which_was_then_canceled_leaves_no_file_of_its_last_picture(
+    alice: User, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared: list[str] = []
+
+    def prepare(image: Image, picture: Any) -> Any:
+        stored = prepare_image(image, picture)
+        prepared.extend(stored.names)
+        if str(image.pk) == job.result["images"][-1]:
+            expire(job)
+            services.cancel(alice, job)
+            sweeper.release_expired()
+        return stored
+
+    monkeypatch.setattr(random_operation, "prepare_image", prepare)
+    worker.run_one(job.pk)
+    assert Job.objects.get(pk=job.pk).state == State.CANCELED
+    assert not Image.objects.filter(pk=job.result["images"][-1]).exists()
+    assert not default_storage.exists(prepared[-1])
 
 
 def test_a_canceled_job_whose_worker_died_ends_canceled(alice: User, job: Job) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from gallery.models import Image, Status
 from gallery.services import Stored, prepare_image
 from transforms.context import JobContext, Outcome
@@ -42,7 +44,7 @@ def _with_last(job: Job, stored: Stored, ready: list[str]) -> Outcome:
     def write() -> None:
         stored.apply(status_process=Status.DONE)
 
-    return Outcome({**job.result, "ready": ready}, write, stored.discard)
+    return Outcome({**job.result, "ready": ready}, write, stored.discard, partial(_discard_if_gone, stored))
 
 
 def _store(job: Job, context: JobContext, stored: Stored, ready: list[str]) -> None:
@@ -57,7 +59,12 @@ def _store(job: Job, context: JobContext, stored: Stored, ready: list[str]) -> N
             )
             stored.apply(status_process=Status.DONE)
     except LeaseLost:
-        if not Image.objects.filter(pk=stored.row.pk).exists():  # canceled: nobody else will need the files
-            stored.discard()
+        _discard_if_gone(stored)
         raise
     job.result["ready"] = ready
+
+
+def _discard_if_gone(stored: Stored) -> None:
+    """A picture whose row is gone was canceled: nobody else will need its files."""
+    if not Image.objects.filter(pk=stored.row.pk).exists():
+        stored.discard()
