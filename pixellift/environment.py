@@ -7,12 +7,15 @@ import os
 import re
 import secrets
 import socket
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 MEBIBYTE = 1024 * 1024
+SECRET_LENGTH = 50
+SECRET_PATIENCE_SECONDS = 2.0
 
 
 class BadSetting(Exception):
@@ -162,8 +165,11 @@ def secret_key(folder: Path) -> str:
 
 
 def _kept_secret(path: Path) -> str:
-    key = path.read_text().strip()
-    if len(key) < 50:
+    """Another process may be writing it just now: several that start together are given the same key."""
+    deadline = time.monotonic() + SECRET_PATIENCE_SECONDS
+    while len(key := path.read_text().strip()) < SECRET_LENGTH and time.monotonic() < deadline:
+        time.sleep(0.02)
+    if len(key) < SECRET_LENGTH:
         raise BadSetting(
             f"The file {path} does not hold a usable secret key: delete it, and a new one is made."
         )

@@ -18,6 +18,8 @@ _forgotten: dict[UUID, float] = {}
 """Tokens, and when (time.monotonic()) they were lost sight of."""
 _working: dict[UUID, UUID] = {}
 """Tokens under which this process works, and the jobs."""
+_made: set[UUID] = set()
+"""Tokens of the `accounted` blocks that are open."""
 
 
 @contextmanager
@@ -42,6 +44,7 @@ def accounted() -> Iterator[Callable[[], UUID]]:
 
     def new_token() -> UUID:
         made.append(uuid4())
+        _made.add(made[-1])
         return made[-1]
 
     try:
@@ -49,6 +52,13 @@ def accounted() -> Iterator[Callable[[], UUID]]:
     except BaseException:
         _forgotten.update(dict.fromkeys(made, time.monotonic()))
         raise
+    finally:
+        _made.difference_update(made)
+
+
+def is_ours(token: UUID | None) -> bool:
+    """Whether this process may hold a lease under this token. One with its number that ended before it cannot have."""
+    return token in _made or token in _working or token in _forgotten
 
 
 def forgotten() -> Sequence[UUID]:

@@ -123,12 +123,12 @@ def _purge_orphans() -> None:
 def release_orphans(*, starting: bool = False) -> int:
     """Free the jobs of processes on this machine that are gone, without waiting for their leases.
 
-    `starting`: this process has run nothing yet, so a row with its number is an earlier process's.
+    `starting`: also those of an earlier process that had this one's number.
     """
     freed = 0
     running = Job.objects.filter(state=State.RUNNING, worker__startswith=f"{HOST}/").defer("preview")
     for job in running:
-        if _is_gone(job.worker, starting):
+        if _is_gone(job.worker, starting and not leases.is_ours(job.lease_token)):
             held = Job.objects.filter(pk=job.pk, lease_token=job.lease_token)
             freed += lifecycle.release(held, job, killed=True)
     return freed
@@ -161,10 +161,11 @@ def release_expired() -> int:
     return freed
 
 
-def _is_gone(worker: str, starting: bool) -> bool:
+def _is_gone(worker: str, not_this: bool) -> bool:
+    """`not_this`: if the number is this process's, it was an earlier one's."""
     pid = int(worker.rpartition("/")[2])
     if pid == os.getpid():
-        return starting
+        return not_this
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

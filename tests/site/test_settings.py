@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 import psycopg
@@ -47,7 +48,18 @@ def test_the_secret_is_made_once_and_only_its_owner_may_read_it(tmp_path: Path) 
     assert (tmp_path / "data" / "secret_key").stat().st_mode & 0o077 == 0
 
 
-def test_a_secret_that_was_cut_short_is_refused(tmp_path: Path) -> None:
+def test_processes_that_start_together_are_given_one_secret(tmp_path: Path) -> None:
+    """One makes the file, and writes it a moment later."""
+    path = tmp_path / "secret_key"
+    path.touch()
+    writer = threading.Timer(0.1, path.write_text, ["s" * 86])
+    writer.start()
+    assert env.secret_key(tmp_path) == "s" * 86
+    writer.join()
+
+
+def test_a_secret_that_was_cut_short_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(env, "SECRET_PATIENCE_SECONDS", 0)
     (tmp_path / "secret_key").write_text("short")
     with pytest.raises(BadSetting, match="does not hold a usable secret key"):
         env.secret_key(tmp_path)

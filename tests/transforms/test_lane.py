@@ -310,6 +310,17 @@ def test_jobs_of_this_process_and_of_other_machines_are_left_alone(job: Job, ben
     assert sweeper.release_orphans() == 0
 
 
+def test_a_worker_that_starts_frees_what_an_earlier_process_of_its_number_held(job: Job) -> None:
+    Job.objects.claim(job.pk, uuid.uuid4(), sweeper.worker_name())
+    assert sweeper.release_orphans(starting=True) == 1
+
+
+def test_a_worker_that_starts_leaves_what_it_has_claimed_already(job: Job) -> None:
+    with leases.accounted() as new_token:
+        Job.objects.claim(job.pk, new_token(), sweeper.worker_name())
+        assert sweeper.release_orphans(starting=True) == 0
+
+
 # --- Leases that were lost sight of -------------------------------------------------------------------------
 
 

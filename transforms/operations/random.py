@@ -29,11 +29,10 @@ def run(job: Job, context: JobContext) -> Outcome:
     total = len(job.result["images"])
     for image, picture in zip(waiting, pictures, strict=True):
         ready = [*job.result["ready"], str(image.pk)]
-        if len(ready) == total:
-            context.leave()  # whether it is still wanted is asked when it is over
-            return _with_last(job, prepare_image(image, picture), ready)
         if context.should_stop():
             context.check()
+        if len(ready) == total:
+            return _with_last(job, prepare_image(image, picture), ready)
         _store(job, context, prepare_image(image, picture), ready)
     return Outcome(job.result)
 
