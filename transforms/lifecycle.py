@@ -24,9 +24,9 @@ def claim(pk: UUID, token: UUID, worker: str) -> Job | None:
     None: another was faster, or it is over. What the job is about is read by the operation that needs it.
     """
     with forgettable():
-        if not Job.objects.claim(pk, token, worker):
+        job = Job.objects.claim(pk, token, worker)
+        if job is None:
             return None
-        job = Job.objects.defer("preview").get(pk=pk)
         _mark(job, Status.RUNNING)
         publish_as_read_on_commit(job)
     return job
@@ -37,21 +37,13 @@ def complete(held: JobQuerySet, job: Job, result: dict[str, object], write: Call
     wanted = held.filter(Q(cancel_requested=False) | Q(keep_partial=True))
     changes = {"progress": 1.0, "stage": "", "error": "", "result": result, "finished_at": timezone.now()}
     with transaction.atomic():
-        if not wanted.finish(State.SUCCEEDED, **changes):
+        ended = wanted.finish(State.SUCCEEDED, **changes)
+        if not ended:
             return False
         write()
-        _bring_up_to_date(job, state=State.SUCCEEDED, **changes)
         _count_on_commit(job, State.SUCCEEDED)
-        publish_as_read_on_commit(job)
+        publish_as_read_on_commit(ended[0])
     return True
-
-
-def _bring_up_to_date(job: Job, **changes: object) -> None:
-    """What was just written to the row, whose lock is ours; and what others may have written before."""
-    others = ("sequence", "cancel_requested", "keep_partial", "preview_at")
-    row = Job.objects.filter(pk=job.pk).values(*others).get()
-    for name, value in (row | changes).items():
-        setattr(job, name, value)
 
 
 def fail(jobs: JobQuerySet, job: Job, error: str, *, quarantine: bool = False) -> bool:

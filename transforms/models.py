@@ -16,6 +16,7 @@ from django.utils import timezone
 from accounts.models import User
 from gallery.models import Image, SavedImage, Status
 from transforms.durability import forgettable
+from transforms.returning import update_returning
 
 
 class Operation(models.TextChoices):
@@ -213,8 +214,8 @@ class JobQuerySet(models.QuerySet["Job"]):
         own = active.filter(user=user).aggregate(turn=Max("turn"))["turn"]
         return int(served if own is None else max(served, own + 1))
 
-    def claim(self, pk: uuid.UUID, token: uuid.UUID, worker: str = "") -> bool:
-        """Take the job for the worker that holds `token`. False: another was faster, or it is over.
+    def claim(self, pk: uuid.UUID, token: uuid.UUID, worker: str = "") -> Job | None:
+        """Take the job for the worker that holds `token`. None: another was faster, or it is over.
 
         Never waits for another worker that is just taking it, where the database can skip locked rows.
         """
@@ -225,24 +226,25 @@ class JobQuerySet(models.QuerySet["Job"]):
             rows = free.order_by().select_for_update(skip_locked=True)
             return self.filter(pk__in=rows.values("pk"))._take(token, worker)
 
-    def _take(self, token: uuid.UUID, worker: str) -> bool:
+    def _take(self, token: uuid.UUID, worker: str) -> Job | None:
         now = timezone.now()
-        return bool(
-            self.update(
-                state=State.RUNNING,
-                worker=worker,
-                lease_token=token,
-                lease_until=now + timedelta(seconds=settings.JOB_LEASE_SECONDS),
-                attempt=F("attempt") + 1,
-                kills=Case(
-                    When(state=State.RUNNING, then=F("kills") + 1),
-                    default=F("kills"),
-                    output_field=models.PositiveSmallIntegerField(),
-                ),
-                started_at=now,
-                sequence=F("sequence") + 1,
-            )
+        taken = update_returning(
+            self,
+            ALL_BUT_PREVIEW,
+            state=State.RUNNING,
+            worker=worker,
+            lease_token=token,
+            lease_until=now + timedelta(seconds=settings.JOB_LEASE_SECONDS),
+            attempt=F("attempt") + 1,
+            kills=Case(
+                When(state=State.RUNNING, then=F("kills") + 1),
+                default=F("kills"),
+                output_field=models.PositiveSmallIntegerField(),
+            ),
+            started_at=now,
+            sequence=F("sequence") + 1,
         )
+        return taken[0] if taken else None
 
     def held(self, pk: uuid.UUID, token: uuid.UUID) -> JobQuerySet:
         """The job, as long as the worker with `token` still holds it: all writes of a worker go through here."""
@@ -271,10 +273,12 @@ class JobQuerySet(models.QuerySet["Job"]):
             sequence=F("sequence") + 1,
         )
 
-    def finish(self, state: State, **fields: Any) -> int:
-        """Move the jobs of this query, which must be active ones, to a terminal state."""
+    def finish(self, state: State, **fields: Any) -> list[Job]:
+        """Move the jobs of this query, which must be active ones, to a terminal state. Gives those that were moved."""
         fields.setdefault("finished_at", timezone.now())
-        return self.active().update(
+        return update_returning(
+            self.active(),
+            ALL_BUT_PREVIEW,
             state=state,
             lease_token=None,
             lease_until=None,
@@ -417,6 +421,9 @@ class Job(models.Model):
     @property
     def has_preview(self) -> bool:
         return self.preview_at is not None
+
+
+ALL_BUT_PREVIEW = frozenset(field.attname for field in Job._meta.concrete_fields) - {"preview"}
 
 
 class WishKey(models.Model):

@@ -90,7 +90,9 @@ def sweep(*, starting: bool = False) -> int:
 
     Gives the number of jobs that wait.
     """
-    renew_own()
+    # The heartbeat does that too. But where something keeps all threads of a process from running (torch while it is loaded,
+    # on a starved machine), the first one to run again must not call the others dead.
+    leases.renew()
     release_forgotten()
     release_orphans(starting=starting)
     release_expired()
@@ -143,13 +145,6 @@ def release_forgotten() -> int:
         freed += lifecycle.release(held, job)
         log.warning("forgotten_job_released", job_id=str(job.pk), attempt=job.attempt)
     return freed
-
-
-def renew_own() -> None:
-    """Renew what this process works on. Heartbeats do that too; but where something keeps all threads of a process from
-    running (torch while it is loaded, on a starved machine), the first one to run again must not call the others dead."""
-    for pk, token in leases.being_worked_on():
-        Job.objects.renew(pk, token)
 
 
 def release_expired() -> int:

@@ -9,12 +9,9 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
-from types import TracebackType
-from typing import Self
 
 import structlog
 from django.conf import settings
-from django.db import connection
 from django.utils import timezone
 
 from gallery.errors import GalleryError, PictureGone, StorageAway
@@ -62,7 +59,7 @@ def run_one(pk: uuid.UUID) -> bool:
         if job is None:
             return False
         context = JobContext.of(job, token)
-        with Heartbeat(context):
+        with leases.working(context):
             _run(job, context)
     estimates.write_down()
     return True
@@ -74,9 +71,9 @@ def _run_together(job: Job, token: uuid.UUID, new_token: Callable[[], uuid.UUID]
     waiting = [(job, JobContext.of(job, token)) for job, token in taken]
     count = len(waiting)
     try:
-        with ExitStack() as beating:
+        with ExitStack() as held:
             for _, each in waiting:
-                beating.enter_context(Heartbeat(each))
+                held.enter_context(leases.working(each))
             if count > 1:
                 drawing = Drawing([each for each, _ in waiting])
                 for _, each in waiting:
@@ -185,37 +182,3 @@ def _job_thread() -> Iterator[None]:
         with suppress(OSError, AttributeError):  # not every system has priorities for threads
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), settings.ENGINE_JOB_NICE)
     yield
-
-
-class Heartbeat:
-    """Renews the lease from a thread of its own, so that a long step does not lose it."""
-
-    def __init__(self, context: JobContext) -> None:
-        self._context = context
-        self._over = threading.Event()
-        self._working = leases.working(context.pk, context.token)
-        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._working.__enter__()
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._over.set()
-        self._working.__exit__(kind, error, trace)
-
-    def _beat(self) -> None:
-        context = self._context
-        try:
-            while not self._over.wait(settings.JOB_LEASE_SECONDS / 3):
-                try:
-                    if not Job.objects.renew(context.pk, context.token) and not self._over.is_set():
-                        context.lost = True
-                        return
-                except Exception:
-                    log.exception("lease_not_renewed")  # the database may come back before the lease ends
-        finally:
-            connection.close()

@@ -26,14 +26,19 @@ def free_port() -> int:
 
 
 def wait_until(
-    holds: Callable[[], object], seconds: float, what: str, explain: Callable[[], str] = lambda: ""
+    holds: Callable[[], object],
+    seconds: float,
+    what: str,
+    explain: Callable[[], str] = lambda: "",
+    *,
+    every_seconds: float = 0.05,
 ) -> float:
     """Poll until `holds()` is true. Gives how long that took; AssertionError, naming `what`, after `seconds`."""
     begun = time.monotonic()
     while not holds():
         if time.monotonic() - begun > seconds:
             raise AssertionError(f"After {seconds:.0f} s still not: {what}. {explain()}")
-        time.sleep(0.05)
+        time.sleep(every_seconds)
     return time.monotonic() - begun
 
 

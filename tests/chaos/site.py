@@ -334,8 +334,15 @@ class Site:
         asked = "SELECT count(*) FROM transforms_job WHERE id = ANY(%s::uuid[]) AND state IN ('queued', 'running')"
         return int(self.rows(asked, jobs)[0][0])
 
-    def wait_for(self, jobs: list[str], seconds: float) -> float:
-        return wait_until(lambda: not self.unfinished(jobs), seconds, "all jobs are over", self.explain)
+    def wait_for(self, jobs: list[str], seconds: float, *, every_seconds: float = 0.05) -> float:
+        """Where costs are measured, look seldom: each look is a new session with the database."""
+        return wait_until(
+            lambda: not self.unfinished(jobs),
+            seconds,
+            "all jobs are over",
+            self.explain,
+            every_seconds=every_seconds,
+        )
 
     def explain(self) -> str:
         """What a failed test shows: jobs that are not over, and the ends of the logs."""

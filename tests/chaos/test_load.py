@@ -80,7 +80,7 @@ def run(site: Site, workers: Sequence[str], orders: list[tuple[str, int]]) -> Ru
     names = sorted({name for name, _ in orders})
     with held(site, *workers):
         _, jobs = site.order(names, orders)
-    site.wait_for(jobs, 60 + 3 * sum(seed for _, seed in orders) / 1000 + len(orders))
+    site.wait_for(jobs, 60 + 3 * sum(seed for _, seed in orders) / 1000 + len(orders), every_seconds=1)
     ledger.check_moves(site, jobs)
     asked = """
         SELECT person.user_name, job.started_at, job.finished_at, job.state

@@ -135,7 +135,7 @@ def test_a_heartbeat_holds_a_job_that_takes_longer_than_its_lease(
 
     monkeypatch.setattr(Job.objects.__class__, "renew", renew, raising=False)
     settings.JOB_LEASE_SECONDS = 0.03
-    with worker.Heartbeat(JobContext(job.pk, token)):
+    with leases.working(JobContext(job.pk, token)):
         assert renewed.wait(5)
 
 
@@ -405,7 +405,7 @@ def test_what_this_process_works_on_is_renewed_before_anything_is_called_lost(jo
     token = uuid.uuid4()
     Job.objects.claim(job.pk, token, sweeper.worker_name())
     expire(job)
-    with leases.working(job.pk, token):
+    with leases.working(JobContext(job.pk, token)):
         sweeper.sweep()
     after = Job.objects.get(pk=job.pk)
     assert (after.state, after.lease_token, after.kills) == (State.RUNNING, token, 0)
