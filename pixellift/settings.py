@@ -403,6 +403,8 @@ ENGINE_MEMORY_BYTES = env.whole("ENGINE_MEMORY_MEBIBYTES", 2048, minimum=64) * e
 EMBEDDED_WORKER_THREADS = env.whole(
     "EMBEDDED_WORKER_THREADS", 0 if TESTING else 1
 )  # 0: no worker in this process
+# Threads of a worker process: one computes, the others store what was computed.
+WORKER_THREADS = env.whole("WORKER_THREADS", 2, minimum=1)
 JOB_LEASE_SECONDS = env.whole("JOB_LEASE_SECONDS", 10, minimum=2)
 JOB_ATTEMPTS = 3
 # Which generators this worker serves (empty: all), and how long others wait for a worker that has theirs.

@@ -59,6 +59,8 @@ class JobContext:
         """The member wants what was found so far."""
         self.drawing: Drawing | None = None
         """What this job shares with others that are run together with it."""
+        self.computed: Callable[[], None] = _nothing
+        """To be called when the engine is needed no more: the next job may use it while this one is stored."""
         self._told_at = self._asked_at = 0.0
 
     @classmethod

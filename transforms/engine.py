@@ -408,7 +408,9 @@ class LocalEngine:
 
     def warm(self) -> None:
         """Load torch and the first generator with its directions, and draw once: the first click is quick."""
-        for info in self.generators()[:1]:
+        served = settings.WORKER_GENERATORS
+        known = [info for info in self.generators() if not served or info.name in served]
+        for info in known[:1]:
             edits = [Edit(0, 0.0, 0, info.num_ws)] if info.has_components else []
             class_index = 0 if info.c_dim else None
             self.render(SeedSource(info.sha256, 0, class_index), edits)

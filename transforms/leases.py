@@ -26,6 +26,8 @@ from transforms.models import Job
 
 log = structlog.get_logger(__name__)
 
+LOOK_AT_LEAST_EVERY_SECONDS = 2.0
+
 
 @dataclass
 class _Work:
@@ -76,17 +78,20 @@ class _Heart:
         self._wanted = threading.Event()
 
     def beat(self) -> None:
-        if self._wanted.is_set():
+        if self._wanted.is_set() and self._is_alive():
             return
         with self._lock:
             self._wanted.set()
-            if self._thread is None or not self._thread.is_alive():
+            if not self._is_alive():
                 self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
                 self._thread.start()
 
+    def _is_alive(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
     def _run(self) -> None:
         while self._wanted.wait():
-            time.sleep(settings.JOB_LEASE_SECONDS / 6)
+            time.sleep(min(max(0.0, settings.JOB_LEASE_SECONDS / 6), LOOK_AT_LEAST_EVERY_SECONDS))
             try:
                 renew(not_since_seconds=settings.JOB_LEASE_SECONDS / 3)
             except Exception:

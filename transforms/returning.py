@@ -1,4 +1,4 @@
-"""UPDATE ... RETURNING, which Django's own `update` does not know: a change and a look at the changed rows in one statement."""
+"""UPDATE ... RETURNING, which Django's `update` does not know: a change and a look at the changed rows, in one statement."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def update_returning(rows: QuerySet[Row], fields: Collection[str], **changes: An
 
     `fields` are the names of their columns that are read, the key among them; all others are deferred.
     """
-    query = rows.query.chain(UpdateQuery)
+    query: Any = rows.query.chain(UpdateQuery)
     query.add_update_values(changes)
-    statement, params = query.get_compiler(rows.db).as_sql()
+    compiler = query.get_compiler(rows.db)
+    statement, params = compiler.as_sql()
     columns = [field.column for field in rows.model._meta.concrete_fields if field.attname in fields]
-    quote = query.get_compiler(rows.db).connection.ops.quote_name
-    returning = ", ".join(map(quote, columns))
+    returning = ", ".join(map(compiler.connection.ops.quote_name, columns))
     return list(rows.model._base_manager.using(rows.db).raw(f"{statement} RETURNING {returning}", params))

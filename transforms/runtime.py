@@ -36,6 +36,7 @@ def start() -> dramatiq.Worker | None:
         return None
     # Jobs and previews share the interpreter: a preview's thread should not wait 5 ms for each of its turns.
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
+    _allow(settings.EMBEDDED_WORKER_THREADS)
     worker = dramatiq.Worker(broker, worker_threads=settings.EMBEDDED_WORKER_THREADS)
     worker.start()
     broker.emit_after("process_boot")
@@ -45,16 +46,19 @@ def start() -> dramatiq.Worker | None:
 
 
 def run(stop: threading.Event, started: Callable[[], None]) -> None:
-    """Be a worker with one thread until `stop` is set, then finish or give back what runs, within `LEAVE_SECONDS`.
+    """Be a worker that computes one job at a time until `stop` is set; then end or give back what runs in `LEAVE_SECONDS`.
 
     What cannot stop between two steps in time (a kernel that computes for long) is given back to the queue while it
     still computes; its late result would be refused. The caller ends the process then.
     """
     broker = dramatiq.get_broker()
-    worker = dramatiq.Worker(broker, worker_threads=1)
+    # Who claims and computes should not wait 5 ms for each of its turns beside who stores.
+    sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
+    worker = dramatiq.Worker(broker, worker_threads=settings.WORKER_THREADS)
     worker.start()
     broker.emit_after("process_boot")
     started()
+    threading.Thread(target=_warm, name="warm", daemon=True).start()
     stop.wait()
     stopping = threading.Thread(target=worker.stop, args=(STOP_WITHIN_MS,), name="stop", daemon=True)
     stopping.start()
@@ -76,6 +80,12 @@ def give_back() -> int:
     return given
 
 
+def _allow(count: int) -> None:
+    from transforms.worker import turns
+
+    turns.allow(count)
+
+
 def _stop_with_server(worker: dramatiq.Worker) -> None:
     """Before the reactor ends, not at exit of the interpreter: to be released, jobs still need its threads."""
     if "twisted.internet.reactor" in sys.modules:
@@ -90,7 +100,7 @@ def _stop_with_server(worker: dramatiq.Worker) -> None:
 
 
 def _warm() -> None:
-    """The first click should not wait for torch."""
+    """The first job or click should not wait for torch."""
     from transforms.engine import engine
 
     try:

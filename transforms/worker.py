@@ -17,7 +17,6 @@ from django.utils import timezone
 from gallery.errors import GalleryError, PictureGone, StorageAway
 from transforms import estimates, leases, lifecycle, metrics
 from transforms.actors import ring
-from transforms.broker import stopping
 from transforms.context import JobContext
 from transforms.engine import EngineError, EngineStopped, engine, is_out_of_memory
 from transforms.errors import Canceled, LeaseLost, ShuttingDown, TransformError
@@ -26,6 +25,7 @@ from transforms.models import Job
 from transforms.operations import operation_of
 from transforms.sweeper import worker_name
 from transforms.together import Drawing, take_along
+from transforms.turns import Turn, Turns
 
 log = structlog.get_logger(__name__)
 
@@ -34,19 +34,20 @@ BACK_OFF_SECONDS = 2.0
 TOO_LARGE = "This needs more memory than this machine has to spare. Try it with less: a smaller picture, or a smaller model."
 
 line = Line()
+turns = Turns()
 
 
 def drain() -> int:
     """Run jobs until none is claimable or the process stops. Gives how many were run."""
     done = 0
     with _job_thread():
-        while not stopping.is_set():
-            with leases.accounted() as new_token:
+        while turn := turns.take():
+            with turn, leases.accounted() as new_token:
                 token = new_token()
                 job = line.claim_next(token, worker_name(), engine().resident())
                 if job is None:
                     break
-                done += _run_together(job, token, new_token)
+                done += _run_together(job, token, new_token, turn)
     estimates.write_down()
     return done
 
@@ -65,11 +66,15 @@ def run_one(pk: uuid.UUID) -> bool:
     return True
 
 
-def _run_together(job: Job, token: uuid.UUID, new_token: Callable[[], uuid.UUID]) -> int:
-    """Run this job, which was claimed, and those that are drawn together with it. Gives how many there were."""
+def _run_together(job: Job, token: uuid.UUID, new_token: Callable[[], uuid.UUID], turn: Turn) -> int:
+    """Run this job, which was claimed, and those that are drawn together with it. Gives how many there were.
+
+    The turn ends when the last of them is computed.
+    """
     taken = [(job, token), *take_along(job, worker_name(), new_token)]
     waiting = [(job, JobContext.of(job, token)) for job, token in taken]
     count = len(waiting)
+    waiting[-1][1].computed = turn.end
     try:
         with ExitStack() as held:
             for _, each in waiting:

@@ -69,7 +69,7 @@ def test_of_many_workers_at_the_same_moment_one_claims(job: Job) -> None:
 
     def claim() -> None:
         gate.wait()
-        won.append(Job.objects.claim(job.pk, uuid.uuid4()))
+        won.append(Job.objects.claim(job.pk, uuid.uuid4()) is not None)
         connection.close()
 
     threads = [threading.Thread(target=claim) for _ in range(6)]

@@ -42,6 +42,7 @@ def run(job: Job, context: JobContext) -> Outcome:
     )
     if found.stopped_early:
         context.check()
+    context.computed()
     return _outcome(job, image, params, found)
 
 

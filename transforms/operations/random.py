@@ -32,6 +32,7 @@ def run(job: Job, context: JobContext) -> Outcome:
         if context.should_stop():
             context.check()
         if len(ready) == total:
+            context.computed()
             return _with_last(job, prepare_image(image, picture), ready)
         _store(job, context, prepare_image(image, picture), ready)
     return Outcome(job.result)

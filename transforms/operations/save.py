@@ -22,6 +22,7 @@ def run(job: Job, context: JobContext) -> Outcome:
     recipe = Recipe.from_data(job.params["recipe"])
     source = projections.source_of_recipe(recipe, job.user_id)
     picture = _drawn(recipe, source, context)
+    context.computed()
     context.progress(0.9, "Storing")
     saved = SavedImage(
         id=UUID(job.params["saved_image"]),

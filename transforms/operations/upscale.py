@@ -24,6 +24,7 @@ def run(job: Job, context: JobContext) -> Outcome:
         params.upscaler, pixels_of(saved, alpha=True), on_tile=on_tile, should_stop=context.should_stop
     )
     context.check()
+    context.computed()
     stored = prepare_upscaled(saved, large, params.upscaler, tag_of(job))
     result = {"saved_image": str(saved.pk), "width": large.width, "height": large.height}
     return Outcome(result, stored.apply, stored.discard)
