@@ -12,7 +12,7 @@ Closed-form factors are where the network's own weights react most, whatever lat
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,6 +57,13 @@ class Basis:
     def step(self, component: int) -> Tensor:
         """One sigma along a component: [w_dim]."""
         return self.components[component] * self.stdev[component]
+
+    def rename(self, names: Mapping[int, str]) -> None:
+        """Call directions, by their numbers from 0, what somebody saw them change. InvalidInput if there is no such one."""
+        for index, name in names.items():
+            if not 0 <= index < len(self):
+                raise InvalidInput(f"There is no direction {index}: they go from 0 to {len(self) - 1}.")
+            self.names[index] = name
 
     def check_generator(self, sha256: str) -> None:
         """BasisMismatch if these are the components of another generator."""

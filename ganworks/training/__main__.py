@@ -4,10 +4,13 @@
     python -m ganworks.training train  --work DIR [--config FILE] [--start-from CHECKPOINT] [--device cuda]
     python -m ganworks.training train  --work DIR --images FOLDER [--size 256] [--start-from GENERATOR]
     python -m ganworks.training finish --work DIR --to FOLDER [--names FILE]
+    python -m ganworks.training strips --generator FOLDER --to PICTURE [--basis factors]
+    python -m ganworks.training name --generator FOLDER --names FILE [--basis factors]
     python -m ganworks.training measure --generator FOLDER --fresh FOLDER [--known FOLDER]
 
 `render` draws the pictures into DIR/data, `train` goes on from DIR/checkpoint.pt if there is one, and
-`finish` writes what a generator's folder holds, `measure` prints the figures of its card. Upscalers have their own:
+`finish` writes what a generator's folder holds, `strips` shows what its directions change, `name` keeps what somebody who
+looked calls them, and `measure` prints the figures of its card. Upscalers have their own:
 `python -m ganworks.training.upscaling`.
 """
 
@@ -35,15 +38,12 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     options = _parser().parse_args(arguments)
-    if options.threads:
+    if getattr(options, "threads", 0):
         import torch
 
         torch.set_num_threads(options.threads)
-    command = {"render": _render, "train": _train, "finish": _finish, "measure": _measure, "strips": _strips}[
-        options.command
-    ]
     try:
-        command(options)
+        _COMMANDS[options.command](options)
     except (GanworksError, FloatingPointError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -68,11 +68,14 @@ def _parser() -> argparse.ArgumentParser:
     measure.add_argument("--count", type=int, default=10_000, help="how many pictures")
     strips = commands.add_parser("strips", help="draw what a generator's directions change")
     strips.add_argument("--threads", type=int, default=0, help="CPU threads; all if not given")
-    strips.add_argument("--generator", required=True, help="its folder, or a starter's name")
-    strips.add_argument("--basis", choices=("components", "factors"), default="components")
     strips.add_argument("--seed", type=int, default=3)
     strips.add_argument("--count", type=int, default=8, help="how many directions")
     strips.add_argument("--to", type=Path, required=True, help="the picture's file: .webp, .png or .jpg")
+    name = commands.add_parser("name", help="give a generator's directions the names of what they change")
+    name.add_argument("--names", type=Path, required=True, help='a JSON file: {"0": "Turn the head"}')
+    for command in (strips, name):
+        command.add_argument("--generator", required=True, help="its folder, or a starter's name")
+        command.add_argument("--basis", choices=("components", "factors"), default="components")
     for command in (render, train, finish):
         command.add_argument("--domain", choices=domains.NAMES, default="portraits")
         command.add_argument("--work", type=Path, required=True, help="the run's folder")
@@ -283,11 +286,11 @@ def _finish(options: argparse.Namespace) -> None:
     trainer = _open_trainer(options, _config(options))
     if not trainer.resume():
         raise SystemExit(f"{options.work} holds no checkpoint. Train first.")
-    names = json.loads(options.names.read_text()) if options.names else {}
+    names = _names(options.names) if options.names else {}
     figures = finish(
         trainer,
         options.to,
-        {int(index): name for index, name in names.items()},
+        names,
         options.label,
         options.license,
         options.description,
@@ -306,14 +309,37 @@ def _measure(options: argparse.Namespace) -> None:
 def _strips(options: argparse.Namespace) -> None:
     from ganworks.components import open_basis
     from ganworks.generator import open_generator
-    from ganworks.info import GENERATOR_FILE, locate
     from ganworks.sheets import direction_strips
 
     generator = open_generator(options.generator)
-    path = locate(options.generator, GENERATOR_FILE).with_name(f"{options.basis}.safetensors")
-    basis = open_basis(path)
+    basis = open_basis(_basis_file(options))
     direction_strips(generator, basis, options.seed, options.count).save(options.to, quality=88)
     _say(f"{options.to}: " + ", ".join(basis.names[: options.count]))
+
+
+def _name(options: argparse.Namespace) -> None:
+    from ganworks.components import open_basis
+
+    path = _basis_file(options)
+    basis = open_basis(path)
+    basis.rename(_names(options.names))
+    basis.save(path)
+    _say(f"{path}: " + ", ".join(basis.names))
+
+
+def _basis_file(options: argparse.Namespace) -> Path:
+    from ganworks.info import GENERATOR_FILE, locate
+
+    return locate(options.generator, GENERATOR_FILE).with_name(f"{options.basis}.safetensors")
+
+
+def _names(path: Path) -> dict[int, str]:
+    """What a JSON file calls directions, by their numbers from 0."""
+    try:
+        names = json.loads(path.read_text())
+        return {int(index): str(name) for index, name in names.items()}
+    except (OSError, ValueError, AttributeError) as error:
+        raise InvalidInput(f'{path} must hold names by number, such as {{"0": "Turn the head"}}.') from error
 
 
 _COMMANDS = {
@@ -322,6 +348,7 @@ _COMMANDS = {
     "finish": _finish,
     "measure": _measure,
     "strips": _strips,
+    "name": _name,
 }
 
 

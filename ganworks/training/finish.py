@@ -84,8 +84,7 @@ def finish(
     basis = principal_components(
         generator, samples=100_000, seed=0, count=min(COMPONENT_COUNT, generator.w_dim)
     )
-    for index, name in (component_names or {}).items():
-        basis.names[index] = name
+    basis.rename(component_names or {})
     basis.save(folder / "components.safetensors")
     closed_form_factors(generator, FACTOR_COUNT).save(folder / "factors.safetensors")
     if has_learned(trainer.discriminator):

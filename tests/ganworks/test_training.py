@@ -244,6 +244,28 @@ def test_the_loss_of_textures_sharpens(folder: Path) -> None:
     assert abs(details[1] / details[2] - 1) < 0.5 * abs(details[0] / details[2] - 1)
 
 
+def test_directions_are_called_what_somebody_saw(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = new_trainer(folder, tmp_path / "run", SHARP)
+    first.run(log_every=1)
+    finish(first, tmp_path / "finished", {1: "Longer hair"})
+    names, before = tmp_path / "names.json", (tmp_path / "finished" / "components.safetensors").read_bytes()
+    asked = ["name", "--generator", str(tmp_path / "finished"), "--names", str(names)]
+    names.write_text('{"0": "Winter"}')
+    assert main([*asked, "--basis", "factors"]) == 0
+    for wrong in ('{"900": "Winter"}', "[1]", '{"first": "Winter"}', "{"):
+        names.write_text(wrong)
+        assert main(asked) == 1
+    assert "There is no direction 900" in capsys.readouterr().err
+    assert (tmp_path / "finished" / "components.safetensors").read_bytes() == before
+    known = [
+        read_header(tmp_path / "finished" / f"{basis}.safetensors", "components").meta["names"][:2]
+        for basis in ("components", "factors")
+    ]
+    assert known == [["Component 1", "Longer hair"], ["Winter", "Factor 2"]]
+
+
 def test_a_run_can_begin_with_a_finished_generator(folder: Path, tmp_path: Path) -> None:
     first = new_trainer(folder, tmp_path / "first", SHARP)
     first.run(log_every=1)
