@@ -18,12 +18,17 @@ from pixellift.outages import RETRY_AFTER_SECONDS, outage
 from transforms.importing_engine import catalogue
 from transforms.metrics import REFUSED, may_look
 
-ERROR_TEXTS = {
-    400: "This request cannot be understood. Go back and try again.",
-    403: "You may not do this. If you were away for long, reload the page and try again.",
-    404: "There is nothing here. It may have been deleted, or it belongs to somebody else.",
-    500: "Something went wrong on our side. Try again; if it happens again, tell the operator the number below.",
+ERRORS = {
+    400: ("This request cannot be understood", "Go back and try again."),
+    403: ("You may not do this", "If you were away for long, reload the page and try again."),
+    404: ("There is nothing here", "It may have been deleted, or it belongs to somebody else."),
+    500: (
+        "Something went wrong on our side",
+        "Try again; if it happens again, tell the operator the number below.",
+    ),
+    503: ("Back in a moment", ""),
 }
+"""What happened, and what to do."""
 
 
 @login_not_required
@@ -86,6 +91,12 @@ def permission_denied(request: HttpRequest, exception: Exception) -> HttpRespons
 
 
 @login_not_required
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """A form of another site; or of a page that was open when its reader signed in or out elsewhere."""
+    return _error(request, 403)
+
+
+@login_not_required
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     return _error(request, 404)
 
@@ -103,18 +114,19 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
 def _error(request: HttpRequest, status: int, text: str = "") -> HttpResponse:
     """JSON for programs, a page for people; plain text when even the page cannot be drawn."""
-    text = text or ERROR_TEXTS[status]
+    heading, what_to_do = ERRORS[status]
+    whole = text or f"{heading}. {what_to_do}"
     number = getattr(request, "request_id", "")
     if request.path.startswith("/api/"):
-        return JsonResponse({"detail": text, "request_id": number}, status=status)
-    context = {"status": status, "text": text, "request_id": number}
+        return JsonResponse({"detail": whole, "request_id": number}, status=status)
+    context = {"status": status, "heading": heading, "text": text or what_to_do, "request_id": number}
     try:
         # These are drawn without the request: whatever broke may be what its context processors would ask for.
         broken = status >= 500
         page = render_to_string(
-            f"errors/{500 if broken else status}.html", context, None if broken else request
+            f"errors/{500 if broken else 'page'}.html", context, None if broken else request
         )
     except Exception:
         structlog.get_logger(__name__).exception("error page failed", status=status)
-        return HttpResponse(f"{text} {number}\n", status=status, content_type="text/plain")
+        return HttpResponse(f"{whole} {number}\n", status=status, content_type="text/plain")
     return HttpResponse(page, status=status)

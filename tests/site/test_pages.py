@@ -100,7 +100,7 @@ def test_a_missing_page_says_so_in_words(client_of: ClientOf, alice: User) -> No
 def test_a_missing_address_of_the_api_answers_in_json(client: Client) -> None:
     answer = client.get("/api/v1/nothing/")
     assert answer.status_code == 404
-    assert answer.json()["detail"] == views.ERROR_TEXTS[404]
+    assert answer.json()["detail"].startswith(views.ERRORS[404][0])
 
 
 @pytest.mark.django_db
@@ -111,6 +111,14 @@ def test_each_error_has_a_page(rf: RequestFactory, alice: User, status: int) -> 
     answer = _error_page(request, status)
     assert answer.status_code == status
     assert b"</html>" in answer.content
+
+
+@pytest.mark.django_db
+def test_a_form_without_its_token_is_told_to_reload() -> None:
+    answer = Client(enforce_csrf_checks=True).post("/accounts/login/", {})
+    assert answer.status_code == 403
+    assert views.ERRORS[403][1] in answer.content.decode()
+    assert "site-header" in answer.content.decode()
 
 
 def _error_page(request: HttpRequest, status: int) -> HttpResponse:
@@ -127,7 +135,7 @@ def test_an_error_page_that_cannot_be_drawn_is_said_in_plain_text(
     answer = views.server_error(rf.get("/gallery/"))
     assert answer.status_code == 500
     assert answer.headers["Content-Type"] == "text/plain"
-    assert answer.content.decode().startswith(views.ERROR_TEXTS[500])
+    assert answer.content.decode().startswith(views.ERRORS[500][0])
 
 
 def test_an_unknown_host_is_refused(client: Client) -> None:
