@@ -23,8 +23,9 @@ import numpy as np
 import torch
 
 from ganworks.devices import has_quick_bfloat16
-from ganworks.errors import GanworksError
-from ganworks.superresolution import open_upscaler, save_upscaler
+from ganworks.errors import GanworksError, InvalidInput
+from ganworks.networks.upscaler import UpscalerNetwork
+from ganworks.superresolution import open_network, open_upscaler, save_upscaler
 from ganworks.training.upscaling_data import portrait_pictures
 from ganworks.training.upscaling_leaves import leaves_picture
 from ganworks.training.upscaling_measure import drawing_table, photo_table, sheet
@@ -56,19 +57,50 @@ def render(
     unfinished.replace(path)
 
 
-def export(run: Path, path: Path, *, label: str | None = None, license: str | None = None) -> None:
-    """Write the mean weights of a run as an upscaler file. Its licence is that of what it began with, if anything."""
+def export(
+    run: Path,
+    path: Path,
+    *,
+    label: str | None = None,
+    license: str | None = None,
+    blend: str | None = None,
+    share: float = 0.5,
+) -> None:
+    """Write the mean weights of a run as an upscaler file. Its licence is that of what it began with, if anything.
+
+    `blend`: another upscaler of ours, of the same form, whose weights are `share` of the result. A faithful one takes the
+    most daring inventions of a crisp one back. Source: "ESRGAN" (arXiv 1809.00219), section 3.4. InvalidInput if it does
+    not fit.
+    """
     training = Training.load(run / "state.pt")
     recipe = training.recipe
+    network = training.mean_network()
+    blended = {}
+    if blend is not None:
+        other, info = open_network(blend)
+        mix(network, other, share)
+        blended = {"with": info.label, "sha256": info.sha256, "share": share}
     kind = "crisp" if recipe.crispness else "faithful"
     times = TIMES.get(recipe.scale, f"{recipe.scale} times")
     save_upscaler(
-        training.mean_network(),
+        network,
         path,
         label=label or f"{kind.capitalize()} x{recipe.scale}",
         license=license or training.origin.get("license") or "Same licence as PixelLift",
         description=DESCRIPTIONS[kind].format(times=times),
-        training={"steps": training.step, "origin": training.origin, **asdict(recipe)},
+        training={"steps": training.step, "origin": training.origin, "blend": blended, **asdict(recipe)},
+    )
+
+
+def mix(network: UpscalerNetwork, other: UpscalerNetwork, share: float) -> None:
+    """Make `share` (0 to 1) of the weights of `network` the other's. InvalidInput if their forms differ."""
+    if not 0 <= share <= 1:
+        raise InvalidInput(f"The share of the other upscaler must lie between 0 and 1, not at {share}.")
+    weights, others = network.state_dict(), other.state_dict()
+    if {name: value.shape for name, value in weights.items()} != {n: v.shape for n, v in others.items()}:
+        raise InvalidInput("Only upscalers of the same scale and size can be blended.")
+    network.load_state_dict(
+        {name: value.lerp(others[name].to(value.dtype), share) for name, value in weights.items()}
     )
 
 
@@ -109,6 +141,10 @@ def _parser() -> argparse.ArgumentParser:
     exporting.add_argument("--to", type=Path, required=True)
     exporting.add_argument("--label")
     exporting.add_argument("--license")
+    exporting.add_argument(
+        "--blend", help="another upscaler of ours whose weights are mixed in, such as a faithful one"
+    )
+    exporting.add_argument("--share", type=float, default=0.5, help="how much of it, 0 to 1")
     measuring = commands.add_parser("measure", help="compare with bicubic enlargement")
     measuring.add_argument("--upscaler", type=Path, required=True)
     measuring.add_argument("--pictures", type=Path, help="a folder of photos; without it, held-out drawings")
@@ -147,7 +183,14 @@ def _run(options: argparse.Namespace) -> None:
             say=_say,
         )
     elif options.command == "export":
-        export(options.run, options.to, label=options.label, license=options.license)
+        export(
+            options.run,
+            options.to,
+            label=options.label,
+            license=options.license,
+            blend=options.blend,
+            share=options.share,
+        )
     elif options.command == "measure":
         upscaler = open_upscaler(options.upscaler)
         _say(photo_table(upscaler, options.pictures) if options.pictures else drawing_table(upscaler))

@@ -9,9 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
+from ganworks.errors import InvalidInput
 from ganworks.networks.judge import UpscalerJudge
 from ganworks.networks.upscaler import UpscalerNetwork
-from ganworks.superresolution import Upscaler, open_upscaler
+from ganworks.superresolution import Upscaler, open_network, open_upscaler
 from ganworks.training import upscaling, upscaling_run
 from ganworks.training.upscaling_damage import damaged, shrink
 from ganworks.training.upscaling_data import portrait_pictures, training_batch
@@ -308,11 +309,29 @@ def test_the_whole_command_line_works(tmp_path: Path, capsys: pytest.CaptureFixt
     made = open_upscaler(crisp)
     assert (made.label, made.scale, made.license) == ("Crisp x2", 2, "Ours")
 
+    blended = tmp_path / "blended" / "upscaler.safetensors"
+    upscaling.main(["export", f"--run={crisp_run}", f"--to={blended}", f"--blend={crisp}", "--share=1"])
+    same = zip(*(open_network(path)[0].parameters() for path in (crisp, blended)), strict=True)
+    assert all(torch.equal(a, b) for a, b in same)
+    with pytest.raises(SystemExit, match="same scale and size"):
+        upscaling.main(["export", f"--run={crisp_run}", f"--to={blended}", f"--blend={weights}"])
+
     photos = tmp_path / "photos"
     photos.mkdir()
     Image.fromarray(leaves_picture(3, 40)).save(photos / "photo.png")
     upscaling.main(["measure", f"--upscaler={weights}", f"--pictures={photos}"])
     assert "mean" in capsys.readouterr().out
+
+
+def test_a_blend_lies_between_two_upscalers() -> None:
+    one, other = UpscalerNetwork(channels=4, blocks=1), UpscalerNetwork(channels=4, blocks=1)
+    expected = [0.25 * a + 0.75 * b for a, b in zip(one.parameters(), other.parameters(), strict=True)]
+    with torch.no_grad():
+        upscaling.mix(one, other, 0.75)
+    for found, wanted in zip(one.parameters(), expected, strict=True):
+        torch.testing.assert_close(found, wanted)
+    with pytest.raises(InvalidInput, match="between 0 and 1"):
+        upscaling.mix(one, other, 1.5)
 
 
 def test_a_run_cannot_begin_with_what_is_not_there(store: Pixels, tmp_path: Path) -> None:
