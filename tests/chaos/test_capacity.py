@@ -51,7 +51,8 @@ def between_jobs(rows: list[tuple[float, float, float, str]]) -> float:
 
 def test_waiting_times_are_as_the_simulation_says(make_site: Callable[..., Site]) -> None:
     """The simulation is told when jobs came and how long each took, and must find out how long they waited."""
-    site = make_site("capacity", ENGINE_BATCH_PIXELS="1")  # one job at a time, as the simulation does
+    # One job at a time, as the simulation does.
+    site = make_site("capacity", ENGINE_BATCH_PIXELS="1", WORKER_THREADS="1")
     names = [f"member-{number}" for number in range(MEMBERS)]
     calm = run(site, ["first", "second"], [(name, seed_for(100)) for name in names] * 3)
     overhead = calm.seconds_per_job - 0.1

@@ -59,7 +59,7 @@ def test_a_starters_encoder_finds_a_picture_about_again_in_one_pass(name: str) -
     assert torch.equal(ganworks.encode(name, pictures), encoder(pictures))
 
 
-@pytest.mark.parametrize(("name", "scale", "gain_db"), [("faithful-x4", 4, 1.0), ("faithful-x2", 2, 1.0)])
+@pytest.mark.parametrize(("name", "scale", "gain_db"), [("faithful-x4", 4, 1.0), ("faithful-x2", 2, 1.0), ("crisp-x4", 4, 1.0), ("crisp-x2", 2, 1.0)])
 def test_the_starters_upscalers_are_much_nearer_to_the_truth_than_bicubic(
     name: str, scale: int, gain_db: float
 ) -> None:
@@ -72,8 +72,9 @@ def test_the_starters_upscalers_are_much_nearer_to_the_truth_than_bicubic(
 
 def test_every_starter_is_small_and_has_a_card() -> None:
     infos = ganworks.Library(directories=[]).upscalers()
-    assert {info.name for info in infos} == {"faithful-x4", "faithful-x2"}
+    assert {info.name for info in infos} == {"faithful-x4", "faithful-x2", "crisp-x4", "crisp-x2"}
     for info in infos:
         assert info.bytes < 3_000_000
-        assert info.title == f"Faithful (\N{MULTIPLICATION SIGN}{info.scale})"
+        kind = info.name.partition("-")[0].capitalize()
+        assert info.title == f"{kind} (\N{MULTIPLICATION SIGN}{info.scale})"
         assert "`python -m ganworks.training.upscaling" in (info.path.parent / "card.md").read_text()
