@@ -59,7 +59,10 @@ def test_a_starters_encoder_finds_a_picture_about_again_in_one_pass(name: str) -
     assert torch.equal(ganworks.encode(name, pictures), encoder(pictures))
 
 
-@pytest.mark.parametrize(("name", "scale", "gain_db"), [("faithful-x4", 4, 1.0), ("faithful-x2", 2, 1.0), ("crisp-x4", 4, 1.0), ("crisp-x2", 2, 1.0)])
+@pytest.mark.parametrize(
+    ("name", "scale", "gain_db"),
+    [("faithful-x4", 4, 1.0), ("faithful-x2", 2, 1.0), ("crisp-x4", 4, 1.0), ("crisp-x2", 2, 1.0)],
+)
 def test_the_starters_upscalers_are_much_nearer_to_the_truth_than_bicubic(
     name: str, scale: int, gain_db: float
 ) -> None:
