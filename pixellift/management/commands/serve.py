@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -69,7 +71,10 @@ class Command(BaseCommand):
     def _greet(self, host: str, port: int) -> None:
         shown = f"[{host}]" if ":" in host else host
         self.stdout.write(f"PixelLift is at http://{shown}:{port}/ (Ctrl-C stops it).")
+        python = Path(sys.executable)
+        if python.is_relative_to(settings.BASE_DIR):
+            python = python.relative_to(settings.BASE_DIR)
         self.stdout.write(
-            f"To make a moderator account: DATA_DIR={settings.DATA_DIR} .venv/bin/python manage.py createsuperuser"
+            f"To make a moderator account: DATA_DIR={settings.DATA_DIR} {python} manage.py createsuperuser"
         )
         self.stdout.flush()
