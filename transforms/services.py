@@ -254,9 +254,13 @@ def request_upscale(
 
 def upscalers_for(saved: SavedImage) -> list[UpscalerInfo]:
     """The upscalers with which `request_upscale` would take the picture, as far as its size is concerned; the usual one
-    first, if it is among them, and then those that enlarge most."""
+    first, if it is among them, then those that enlarge most, and of these those that invent least."""
     fitting = [info for info in engine().upscalers() if _fits_enlarged(saved, info.scale)]
-    return sorted(fitting, key=lambda info: (info.name != DEFAULT_UPSCALER, -info.scale))
+    kind = DEFAULT_UPSCALER.partition("-")[0]
+    return sorted(
+        fitting,
+        key=lambda info: (info.name != DEFAULT_UPSCALER, -info.scale, info.name.partition("-")[0] != kind),
+    )
 
 
 def _fits_enlarged(saved: SavedImage, scale: int) -> bool:
