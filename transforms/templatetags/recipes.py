@@ -27,6 +27,13 @@ def upscalers_for(saved: SavedImage) -> list[UpscalerInfo]:
     return services.upscalers_for(saved)
 
 
+@register.filter
+def enlarged_by(saved: SavedImage) -> str:
+    """What enlarged the picture, as people are offered it; by its name if it is not installed any more."""
+    titles = {info.name: info.title for info in engine().upscalers()}
+    return titles.get(saved.upscaler, saved.upscaler)
+
+
 def _words_of(saved: SavedImage) -> Words:
     try:
         info = engine().generator_by_sha256(str(saved.recipe["generator"]["sha256"]))
