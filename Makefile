@@ -19,7 +19,7 @@ help:
 	@echo "make test         all checks and tests, with the browser's (needs PostgreSQL, Redis and Chromium)"
 	@echo "make lint         style, types, import contracts, templates"
 	@echo "make bench        measure how fast it is, and print a table"
-	@echo "make chaos        break its parts and overload it, at full size (an hour; PostgreSQL, Redis), and print a table"
+	@echo "make chaos        break its parts and overload it, at full size (half an hour; PostgreSQL, Redis), and print a table"
 	@echo "make models       train the starters anew, into data/trained (hours; goes on where it was stopped)"
 	@echo "make models-smoke prove in two minutes that training works"
 	@echo "make screenshots  take the pictures of the documentation again"
