@@ -19,7 +19,7 @@ from uuid import UUID, uuid4
 
 import structlog
 from django.conf import settings
-from django.db import connection
+from django.db import close_old_connections, connection
 
 from transforms.context import JobContext
 from transforms.models import Job
@@ -93,6 +93,7 @@ class _Heart:
         while self._wanted.wait():
             time.sleep(min(max(0.0, settings.JOB_LEASE_SECONDS / 6), LOOK_AT_LEAST_EVERY_SECONDS))
             try:
+                close_old_connections()  # one that broke is not used again
                 renew(not_since_seconds=settings.JOB_LEASE_SECONDS / 3)
             except Exception:
                 log.exception("lease_not_renewed")  # the database may come back before the lease ends

@@ -21,6 +21,7 @@ from transforms import actors, lifecycle  # noqa: F401  (actors declares the que
 from transforms.broker import EmbeddedBroker
 from transforms.models import Job, State
 from transforms.sweeper import worker_name
+from transforms.turns import turns
 
 log = structlog.get_logger(__name__)
 
@@ -36,7 +37,7 @@ def start() -> dramatiq.Worker | None:
         return None
     # Jobs and previews share the interpreter: a preview's thread should not wait 5 ms for each of its turns.
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
-    _allow(settings.EMBEDDED_WORKER_THREADS)
+    turns.allow(settings.EMBEDDED_WORKER_THREADS)
     worker = dramatiq.Worker(broker, worker_threads=settings.EMBEDDED_WORKER_THREADS)
     worker.start()
     broker.emit_after("process_boot")
@@ -78,12 +79,6 @@ def give_back() -> int:
     finally:
         connection.close()
     return given
-
-
-def _allow(count: int) -> None:
-    from transforms.worker import turns
-
-    turns.allow(count)
 
 
 def _stop_with_server(worker: dramatiq.Worker) -> None:

@@ -130,7 +130,7 @@ def release_orphans(*, starting: bool = False) -> int:
     freed = 0
     running = Job.objects.filter(state=State.RUNNING, worker__startswith=f"{HOST}/").defer("preview")
     for job in running:
-        if _is_gone(job.worker, starting and not leases.is_ours(job.lease_token)):
+        if _is_gone(job, starting):
             held = Job.objects.filter(pk=job.pk, lease_token=job.lease_token)
             freed += lifecycle.release(held, job, killed=True)
     return freed
@@ -156,11 +156,10 @@ def release_expired() -> int:
     return freed
 
 
-def _is_gone(worker: str, not_this: bool) -> bool:
-    """`not_this`: if the number is this process's, it was an earlier one's."""
-    pid = int(worker.rpartition("/")[2])
+def _is_gone(job: Job, starting: bool) -> bool:
+    pid = int(job.worker.rpartition("/")[2])
     if pid == os.getpid():
-        return not_this
+        return starting and not leases.is_ours(job.lease_token)
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

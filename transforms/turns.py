@@ -52,3 +52,7 @@ class Turns:
             if self._places.acquire(timeout=LOOK_EVERY_SECONDS):
                 return Turn(self._places)
         return None
+
+
+turns = Turns()
+"""Those of this process."""

@@ -25,7 +25,7 @@ from transforms.models import Job
 from transforms.operations import operation_of
 from transforms.sweeper import worker_name
 from transforms.together import Drawing, take_along
-from transforms.turns import Turn, Turns
+from transforms.turns import Turn, turns
 
 log = structlog.get_logger(__name__)
 
@@ -34,7 +34,6 @@ BACK_OFF_SECONDS = 2.0
 TOO_LARGE = "This needs more memory than this machine has to spare. Try it with less: a smaller picture, or a smaller model."
 
 line = Line()
-turns = Turns()
 
 
 def drain() -> int:
