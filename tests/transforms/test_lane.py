@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Callable
-from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 from django.core.files.storage import default_storage
-from django.db import OperationalError, connection
+from django.db import connection
 from django.utils import timezone
 from pytest_django import Settings
 
@@ -20,6 +18,7 @@ from accounts.models import User
 from gallery.models import Image, SavedImage, Status
 from gallery.services import prepare_image
 from tests.transforms.conftest import GENERATOR, UPSCALER, Run
+from tests.transforms.moments import expire, hook
 from transforms import leases, lifecycle, services, sweeper, worker
 from transforms.broker import stopping
 from transforms.context import JobContext
@@ -36,23 +35,6 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def job(alice: User) -> Job:
     return services.request_random(alice, generator=GENERATOR, count=2, seed=1)
-
-
-def expire(job: Job) -> None:
-    Job.objects.filter(pk=job.pk).update(lease_until=timezone.now() - timedelta(seconds=1))
-
-
-def hook(monkeypatch: pytest.MonkeyPatch, before: Callable[[], Any]) -> None:
-    """Do something in the middle of a batch: when its first picture is drawn, before it is stored."""
-    prepare, done = prepare_image, list[bool]()
-
-    def prepare_after(*args: Any) -> Any:
-        if not done:
-            done.append(True)
-            before()
-        return prepare(*args)
-
-    monkeypatch.setattr(random_operation, "prepare_image", prepare_after)
 
 
 # --- Claiming -----------------------------------------------------------------------------------------------
@@ -120,23 +102,6 @@ def test_a_job_that_is_over_is_never_claimed_or_ended_again(job: Job, state: Sta
     assert not mine.release()
     assert not lifecycle.fail(mine, job, "no")
     assert Job.objects.get(pk=job.pk).state == state
-
-
-def test_a_heartbeat_holds_a_job_that_takes_longer_than_its_lease(
-    job: Job, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    renewed = threading.Event()
-    token = uuid.uuid4()
-    Job.objects.claim(job.pk, token)
-
-    def renew(*args: Any) -> bool:
-        renewed.set()
-        return True
-
-    monkeypatch.setattr(Job.objects.__class__, "renew", renew, raising=False)
-    settings.JOB_LEASE_SECONDS = 0.03
-    with leases.working(JobContext(job.pk, token)):
-        assert renewed.wait(5)
 
 
 def test_drain_runs_all_that_waits(alice: User, ben: User) -> None:
@@ -319,99 +284,6 @@ def test_a_worker_that_starts_leaves_what_it_has_claimed_already(job: Job) -> No
     with leases.accounted() as new_token:
         Job.objects.claim(job.pk, new_token(), sweeper.worker_name())
         assert sweeper.release_orphans(starting=True) == 0
-
-
-# --- Leases that were lost sight of -------------------------------------------------------------------------
-
-
-def database_away(*args: Any, **options: Any) -> NoReturn:
-    raise OperationalError("the connection was closed")
-
-
-def lose_sight_of(job: Job) -> uuid.UUID:
-    """Claim the job, and be without a database before it is run. Gives the token."""
-    with suppress(OperationalError), leases.accounted() as new_token:
-        token = new_token()
-        assert Job.objects.claim(job.pk, token, sweeper.worker_name())
-        database_away()
-    return token
-
-
-def test_a_job_whose_end_could_not_be_written_is_freed_as_soon_as_the_database_is_back(
-    job: Job, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as outage:
-        for move in ("complete", "release", "fail"):
-            outage.setattr(lifecycle, move, database_away)
-        with pytest.raises(OperationalError):
-            worker.drain()
-    assert Job.objects.get(pk=job.pk).state == State.RUNNING
-    assert sweeper.sweep() == 1
-    after = Job.objects.get(pk=job.pk)
-    assert (after.state, after.attempt, after.kills) == (State.QUEUED, 1, 0)
-    assert worker.drain() == 1
-    assert Job.objects.get(pk=job.pk).state == State.SUCCEEDED
-
-
-def test_a_claim_whose_answer_was_lost_is_freed_at_once(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    claim = Line.claim_next
-
-    def claim_and_hear_nothing(*args: Any) -> NoReturn:
-        claim(*args)
-        database_away()
-
-    monkeypatch.setattr(Line, "claim_next", claim_and_hear_nothing)
-    with pytest.raises(OperationalError):
-        worker.drain()
-    assert Job.objects.get(pk=job.pk).state == State.RUNNING
-    assert sweeper.release_forgotten() == 1
-    assert Job.objects.get(pk=job.pk).state == State.QUEUED
-
-
-def test_what_is_worked_on_is_not_forgotten(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    freed: list[int] = []
-    hook(monkeypatch, lambda: freed.append(sweeper.release_forgotten()))
-    worker.drain()
-    assert freed == [0]
-    assert Job.objects.get(pk=job.pk).state == State.SUCCEEDED
-
-
-def test_what_another_worker_has_taken_over_meanwhile_is_left_to_it(job: Job) -> None:
-    lose_sight_of(job)
-    expire(job)
-    assert Job.objects.claim(job.pk, uuid.uuid4(), "elsewhere/1")
-    assert sweeper.release_forgotten() == 0
-
-
-def test_of_a_lease_that_ran_out_nobody_asks(job: Job, settings: Settings) -> None:
-    token = lose_sight_of(job)
-    assert token in leases.forgotten()
-    settings.JOB_LEASE_SECONDS = -1
-    assert not leases.forgotten()
-
-
-def test_a_job_that_is_forgotten_each_time_ends_with_a_sentence(job: Job, settings: Settings) -> None:
-    for _ in range(settings.JOB_ATTEMPTS):
-        token = uuid.uuid4()
-        assert Job.objects.claim(job.pk, token)
-        Job.objects.held(job.pk, token).release()
-    sweeper.sweep()
-    after = Job.objects.get(pk=job.pk)
-    assert (after.state, after.is_quarantined) == (State.FAILED, False)
-    assert "was tried 3 times and could not be finished" in after.error
-
-
-def test_what_this_process_works_on_is_renewed_before_anything_is_called_lost(job: Job) -> None:
-    token = uuid.uuid4()
-    Job.objects.claim(job.pk, token, sweeper.worker_name())
-    expire(job)
-    with leases.working(JobContext(job.pk, token)):
-        sweeper.sweep()
-    after = Job.objects.get(pk=job.pk)
-    assert (after.state, after.lease_token, after.kills) == (State.RUNNING, token, 0)
-    expire(job)
-    sweeper.sweep()
-    assert Job.objects.get(pk=job.pk).state == State.QUEUED
 
 
 def test_a_batch_that_was_interrupted_goes_on_where_it_was(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
